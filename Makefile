@@ -1,0 +1,62 @@
+# make install   the environment, in .venv
+# make demo      the environment, then the demo: generate pictures, train, evaluate, export, predict
+# make test      the environment, then lint and tests
+# make clean     removes the environment and all caches; output/ stays
+
+PYTHON ?= python3
+VENV ?= .venv
+# Extras of the package. Left empty: cpu,onnx,test, without cpu where .venv already holds a Paddle.
+EXTRAS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: install demo test lint clean
+
+install: $(STAMP)
+
+# Python 3.11 stands before 3.12 because paddleclas does not install on 3.12.
+$(STAMP): pyproject.toml setup.py
+	@set -eu; \
+	supported='import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))'; \
+	if ! $(BIN)/python -c "$$supported" 2>/dev/null; then \
+	  chosen=; \
+	  for python in $(PYTHON) python3.11 python3.10 python3.12; do \
+	    if $$python -c "$$supported" 2>/dev/null; then chosen=$$python; break; fi; \
+	  done; \
+	  if [ -z "$$chosen" ]; then \
+	    echo "error: Python 3.10, 3.11 or 3.12 is needed; '$(PYTHON)' is" \
+	      "$$($(PYTHON) --version 2>&1 || true). Give one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; \
+	    exit 2; \
+	  fi; \
+	  if [ "$$chosen" != "$(PYTHON)" ]; then \
+	    echo "$(PYTHON) is not Python 3.10, 3.11 or 3.12: taking $$chosen"; \
+	  fi; \
+	  $$chosen -m venv --clear $(VENV); \
+	fi; \
+	extras='$(EXTRAS)'; \
+	if [ -z "$$extras" ]; then \
+	  extras=cpu,onnx,test; \
+	  if $(BIN)/python -c 'import sys, importlib.util as u; sys.exit(u.find_spec("paddle") is None)'; then \
+	    extras=onnx,test; \
+	  fi; \
+	fi; \
+	echo "installing ppcls_sspcab[$$extras] into $(VENV) ($$($(BIN)/python --version)); the first time" \
+	  "takes some minutes"; \
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable ".[$$extras]"; \
+	touch $(STAMP)
+
+demo: install
+	$(BIN)/ppcls-sspcab demo
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
