@@ -1,0 +1,1 @@
+"""Networks: backbones, the SSPCAB block and its place in them, heads and architectures."""
