@@ -10,7 +10,7 @@ import io
 import math
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import BinaryIO, Literal, Union, get_args
@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 from ppcls_sspcab.errors import ConfigError, DataError, did_you_mean
 
 File = Union[str, "os.PathLike[str]", bytes, BinaryIO]
-Source = Union[File, np.ndarray]
+Source = File | np.ndarray
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "area"]
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -73,16 +73,29 @@ def decode(source: Source) -> np.ndarray:
     Raises:
         ImageError: whatever is wrong with the source.
     """
+    return _read(source, _to_rgb)
+
+
+def decode_mask(source: Source) -> np.ndarray:
+    """Reads a mask at its own size: bool [H, W], True wherever any colour channel is above 0.
+
+    Raises:
+        ImageError: as :func:`decode`.
+    """
+    return _read(source, _to_mask)
+
+
+def _read(source: Source, convert: Callable[[Image.Image, str], np.ndarray]) -> np.ndarray:
     name = _name_of(source)
     try:
         if isinstance(source, np.ndarray):
-            return _from_array(source, name)
+            return convert(Image.fromarray(_from_array(source, name)), name)
         with Image.open(_opened(source, name), formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(
                     name, f"{image.width}x{image.height} pixels are more than {MAX_PIXELS}"
                 )
-            return _to_rgb(ImageOps.exif_transpose(image), name)
+            return convert(ImageOps.exif_transpose(image), name)
     except ImageError:
         raise
     except Image.UnidentifiedImageError:
@@ -136,6 +149,13 @@ def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _to_mask(image: Image.Image, name: str) -> np.ndarray:
+    if image.mode in ("P", "LA", "PA", "RGBA", "CMYK"):
+        return _to_rgb(image, name).any(axis=2)
+    values = np.asarray(image) > 0
+    return values if values.ndim == 2 else values.any(axis=2)
 
 
 def _from_array(pixels: np.ndarray, name: str) -> np.ndarray:

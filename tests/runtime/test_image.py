@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ppcls_sspcab.errors import ConfigError, DataError, UserError
-from ppcls_sspcab.runtime import ImageError, Preprocess, decode
+from ppcls_sspcab.runtime import ImageError, Preprocess, decode, decode_mask
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 
@@ -115,6 +115,22 @@ def test_animation_gives_its_first_frame():
     for kind in ("GIF", "PNG", "TIFF"):
         content = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
         assert decode(content)[0, 0].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("deep", [np.uint8, np.uint16])
+def test_mask_is_whatever_is_above_zero(deep):
+    values = np.array([[0, 1, 255], [0, 0, 7]], deep)
+    np.testing.assert_array_equal(decode_mask(encoded(Image.fromarray(values))), values > 0)
+
+
+def test_mask_in_colour_palette_or_bits():
+    red = np.zeros((2, 3, 3), np.uint8)
+    red[0, 1] = (9, 0, 0)
+    picture = Image.fromarray(red)
+    for kind in (picture, picture.quantize(4), picture.convert("RGBA"), picture.convert("L")):
+        np.testing.assert_array_equal(decode_mask(encoded(kind)), red[:, :, 0] > 0)
+    bits = Image.fromarray(red[:, :, 0]).point(lambda v: 255 * (v > 0), "1")
+    np.testing.assert_array_equal(decode_mask(encoded(bits)), red[:, :, 0] > 0)
 
 
 @pytest.fixture
