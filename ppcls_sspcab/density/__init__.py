@@ -1,0 +1,1 @@
+"""Densities of good embeddings, and the threshold on their scores."""
