@@ -198,7 +198,7 @@ def _matches(value: Any, hint: Any) -> bool:  # noqa: PLR0911 - one line a kind 
     return isinstance(value, container)
 
 
-def _describe(hint: Any) -> str:
+def _describe(hint: Any) -> str:  # noqa: PLR0911 - one line a kind of annotation
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:
         return " or ".join(repr(part) for part in parts)

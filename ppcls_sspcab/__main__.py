@@ -1,0 +1,8 @@
+"""``python -m ppcls_sspcab`` is the console command."""
+
+import sys
+
+from ppcls_sspcab.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

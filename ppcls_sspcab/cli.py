@@ -1,0 +1,176 @@
+"""The console command ``ppcls-sspcab``; ``tools/*.py`` are faces of the same verbs.
+
+Exit codes: 0 done; 2 a user's mistake, one line on standard error; 3 anomalies found and
+``--fail-on-anomaly`` given; 130 interrupted, the state saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ppcls_sspcab.errors import UserError
+from ppcls_sspcab.version import __version__
+
+ANOMALY_FOUND = 3
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb.
+
+    Args:
+        arguments: the words after the program's name; default ``sys.argv[1:]``.
+
+    Returns:
+        the exit code.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return options.verb(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def run_tool(verb: str) -> int:
+    """What ``tools/<verb>.py`` call: the verb with the script's own arguments."""
+    return main([verb, *sys.argv[1:]])
+
+
+def _train(options: argparse.Namespace) -> int:
+    engine = _engine(options, "train")
+    if engine is not None:
+        engine.train()
+    return 0
+
+
+def _eval(options: argparse.Namespace) -> int:
+    engine = _engine(options, "eval")
+    if engine is not None:
+        engine.eval()
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    engine = _engine(options, "infer")
+    if engine is None:
+        return 0
+    found = engine.infer(
+        options.inputs or None,
+        output=options.output,
+        output_format=options.format,
+        threshold=options.threshold,
+    )
+    return ANOMALY_FOUND if found and options.fail_on_anomaly else 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    engine = _engine(options, "export")
+    if engine is not None:
+        engine.export(options.format.split(","), options.input)
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    _launch()
+    from ppcls_sspcab.demo import run_demo
+
+    return run_demo(Path(options.config), Path(options.output))
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from ppcls_sspcab.utils.weights import convert
+
+    convert(options.source, options.destination)
+    print(options.destination)
+    return 0
+
+
+def _engine(options: argparse.Namespace, mode: str):  # type: ignore[no-untyped-def]
+    """The engine for a verb, or None when ``--print-config`` was all that was asked."""
+    from ppcls_sspcab.config import load_config
+
+    config = load_config(options.config, options.override)
+    if options.print_config:
+        print(config.to_yaml(), end="")
+        return None
+    _launch()
+    from ppcls_sspcab.engine.engine import Engine
+
+    return Engine(config, mode)
+
+
+def _launch() -> None:
+    from ppcls_sspcab.utils.launcher import launch
+    from ppcls_sspcab.utils.logging import get_logger
+
+    settings = launch()
+    if settings:
+        text = " ".join(f"{name}={value}" for name, value in settings.items())
+        get_logger().info(f"environment set for speed: {text}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ppcls-sspcab",
+        description="Visual anomaly detection on PaddlePaddle: CutPaste with the SSPCAB block.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+
+    _verb(verbs, "train", _train, "train a detector: network, density and threshold")
+    _verb(verbs, "eval", _eval, "measure a trained detector on the test pictures")
+
+    predict = _verb(verbs, "predict", _predict, "score pictures", aliases=["infer"])
+    predict.add_argument("inputs", nargs="*", help="files, folders, globs or .txt lists")
+    predict.add_argument("--output", help="file for the records; default: standard output")
+    predict.add_argument("--format", choices=["jsonl", "csv"], default="jsonl")
+    predict.add_argument("--threshold", type=float, help="instead of the calibrated threshold")
+    predict.add_argument(
+        "--fail-on-anomaly", action="store_true", help=f"exit code {ANOMALY_FOUND} if any is found"
+    )
+
+    export = _verb(verbs, "export", _export, "write the model for the runtimes, verified")
+    export.add_argument("--format", default="paddle", help="paddle, onnx or paddle,onnx")
+    export.add_argument("--input", choices=["float32", "uint8"], default="float32")
+
+    convert = verbs.add_parser("convert", help="convert weights between .pdparams and .safetensors")
+    convert.add_argument("source")
+    convert.add_argument("destination")
+    convert.set_defaults(verb=_convert)
+
+    demo = verbs.add_parser("demo", help="generate pictures, train, evaluate, export, predict")
+    demo.add_argument("-c", "--config", default="configs/demo.yaml")
+    demo.add_argument("--output", default="demo_output")
+    demo.set_defaults(verb=_demo)
+    return parser
+
+
+def _verb(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    text: str,
+    aliases: Sequence[str] = (),
+) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=text, aliases=list(aliases))
+    parser.add_argument("-c", "--config", required=True, metavar="YAML")
+    parser.add_argument(
+        "-o",
+        "--override",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set a key, such as Global.seed=1 or Loss.Train.0.CELoss.weight=2",
+    )
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the whole configuration and stop"
+    )
+    parser.set_defaults(verb=run)
+    return parser

@@ -1,0 +1,174 @@
+"""From a configuration to the parts of a run: each section is built here and nowhere else."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from paddle import nn
+from tqdm import tqdm
+
+from ppcls_sspcab.config import Config
+from ppcls_sspcab.data.samples import Sample
+from ppcls_sspcab.data.store import ImageStore
+from ppcls_sspcab.density.base import Density
+from ppcls_sspcab.errors import ConfigError, DataError
+from ppcls_sspcab.loss.combined import CombinedLoss
+from ppcls_sspcab.registry import (
+    ARCHITECTURES,
+    DATASETS,
+    DENSITIES,
+    THRESHOLDS,
+    TRANSFORMS,
+)
+from ppcls_sspcab.utils.launcher import cpu_threads
+from ppcls_sspcab.utils.logging import get_logger
+
+
+@dataclasses.dataclass(frozen=True)
+class GoodSplit:
+    """Good pictures: those that train the network and fit the density, and those held out."""
+
+    train: list[Sample]
+    held_out: list[Sample]
+
+
+def build_dataset(config: Config) -> Any:
+    """The dataset of one category (``Global.category`` must not be ``all``)."""
+    section = _dataset_section(config)
+    return DATASETS.build(
+        section,
+        "DataLoader.Train.dataset",
+        data_root=config.run.data_root,
+        category=config.run.category,
+    )
+
+
+def categories(config: Config) -> list[str]:
+    """The categories that ``Global.category`` stands for."""
+    if config.run.category != "all":
+        return [config.run.category]
+    dataset = DATASETS.get(_dataset_section(config)["name"], "DataLoader.Train.dataset.name")
+    names = dataset.categories(config.run.data_root)
+    if not names:
+        raise DataError(f"{config.run.data_root}: holds no category")
+    return names
+
+
+def split_good(samples: list[Sample], share: float, seed: int) -> GoodSplit:
+    """Holds out ``share`` of the good pictures, at least one, chosen by ``seed``.
+
+    Raises:
+        DataError: fewer than four pictures: two must fit the density, and two must be held out
+            for a threshold to have a scale.
+    """
+    if share == 0:
+        return GoodSplit(samples, [])
+    if len(samples) < 4:
+        raise DataError(
+            f"{len(samples)} good pictures; at least 4 are needed, since part of them is held out "
+            "to set the threshold"
+        )
+    count = min(max(2, round(share * len(samples))), len(samples) - 2)
+    order = np.random.Generator(np.random.Philox(key=[seed, len(samples)])).permutation(
+        len(samples)
+    )
+    held_out = set(order[:count].tolist())
+    return GoodSplit(
+        [sample for index, sample in enumerate(samples) if index not in held_out],
+        [sample for index, sample in enumerate(samples) if index in held_out],
+    )
+
+
+def build_store(config: Config, samples: list[Sample], title: str) -> ImageStore:
+    """The pictures at network size, decoded into memory up to ``Global.cache_mb``."""
+    store = ImageStore(
+        samples,
+        config.preprocess,
+        cache_bytes=config.run.cache_mb << 20,
+        on_error=config.run.on_error,
+    )
+    with tqdm(total=len(samples), desc=title, unit="pictures", disable=None, leave=False) as bar:
+        store.warm(threads=cpu_threads(), progress=bar.update)
+    for path, reason in store.skipped:
+        get_logger().warning(f"skipped {path}: {reason}")
+    return store
+
+
+def build_transforms(config: Config) -> tuple[list[Any], Any]:
+    """Augmentations, and the view transform (CutPaste) that ends ``transform_ops``."""
+    key = "DataLoader.Train.dataset.transform_ops"
+    sections = config.get(key)
+    if not isinstance(sections, list) or not sections:
+        raise ConfigError(key, "must be a list that ends with a view transform such as CutPaste")
+    transforms = []
+    for index, section in enumerate(sections):
+        name, arguments = _single(section, f"{key}.{index}")
+        transforms.append(TRANSFORMS.build({**arguments, "name": name}, f"{key}.{index}.{name}"))
+    *augmentations, views = transforms
+    for index, transform in enumerate(augmentations):
+        if hasattr(transform, "labels"):
+            raise ConfigError(f"{key}.{index}", "a view transform must stand last")
+    if not hasattr(views, "labels"):
+        raise ConfigError(key, "the last transform must make the views, as CutPaste does")
+    return augmentations, views
+
+
+def build_network(config: Config, class_num: int | None = None) -> nn.Layer:
+    """The network of section ``Arch``, its pretrained weights loaded.
+
+    Args:
+        class_num: number of classes of the view transform, where the network is to be trained.
+
+    Raises:
+        ConfigError: a wrong key or value, or an ``Arch.class_num`` that is not ``class_num``.
+    """
+    network = ARCHITECTURES.build(config["Arch"], "Arch")
+    if class_num is not None and network.class_num != class_num:
+        raise ConfigError(
+            "Arch.class_num",
+            f"is {network.class_num}, but the CutPaste variant of transform_ops has {class_num} "
+            "classes",
+        )
+    return network
+
+
+def build_loss(config: Config) -> nn.Layer:
+    """The weighted sum of section ``Loss.Train``."""
+    sections = config.get("Loss.Train")
+    if not isinstance(sections, list) or not sections:
+        raise ConfigError("Loss.Train", "must be a list such as [{CELoss: {weight: 1.0}}]")
+    return CombinedLoss(sections)
+
+
+def build_density(config: Config, network: nn.Layer) -> Density:
+    """The density of section ``Density``, not fitted yet."""
+    return DENSITIES.build(
+        config["Density"], "Density", embedding_size=network.backbone.num_features
+    )
+
+
+def build_threshold(config: Config) -> Any:
+    """The threshold method of section ``Threshold``."""
+    return THRESHOLDS.build(config.threshold, "Threshold")
+
+
+def _dataset_section(config: Config) -> dict[str, Any]:
+    section = config.get("DataLoader.Train.dataset")
+    if not isinstance(section, Mapping) or "name" not in section:
+        raise ConfigError("DataLoader.Train.dataset", "must be a mapping with a 'name'")
+    return {key: value for key, value in section.items() if key != "transform_ops"}
+
+
+def _single(section: Any, key: str) -> tuple[str, dict[str, Any]]:
+    """A PaddleClas list item: ``Name: {arguments}`` or ``Name:`` alone."""
+    if isinstance(section, str):
+        return section, {}
+    if not isinstance(section, Mapping) or len(section) != 1:
+        raise ConfigError(key, f"must be one name with its arguments, not {section!r}")
+    ((name, arguments),) = section.items()
+    if arguments is not None and not isinstance(arguments, Mapping):
+        raise ConfigError(f"{key}.{name}", f"must be a mapping, not {arguments!r}")
+    return name, dict(arguments or {})

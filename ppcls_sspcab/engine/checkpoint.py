@@ -1,0 +1,137 @@
+"""Checkpoints: one safetensors file each, whole or absent, from which training goes on bit for bit.
+
+All randomness follows from (seed, running number of the sample), so the step number is the state
+of every random generator.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ppcls_sspcab.engine.ema import ExponentialMovingAverage
+from ppcls_sspcab.errors import ModelError
+from ppcls_sspcab.utils.weights import load_into, read_metadata, read_weights, write_safetensors
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where a training run stands.
+
+    Attributes:
+        step: training steps done.
+        best_metric: best validation figure so far; None before the first.
+        best_epoch: its epoch, counted from 1.
+    """
+
+    step: int = 0
+    best_metric: float | None = None
+    best_epoch: int | None = None
+
+
+@dataclasses.dataclass
+class TrainingState:
+    """Everything that a checkpoint holds.
+
+    Attributes:
+        identity: what must agree for a resumed run to be the same run (seed, steps, category...).
+    """
+
+    network: nn.Layer
+    optimizer: paddle.optimizer.Optimizer
+    scaler: paddle.amp.GradScaler | None
+    ema: ExponentialMovingAverage | None
+    progress: Progress
+    identity: dict[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Writes the checkpoint; a kill at any moment leaves the previous file whole."""
+        arrays = {f"network.{k}": v.numpy() for k, v in self.network.state_dict().items()}
+        if self.ema is not None:
+            arrays |= {f"ema.{k}": v.numpy() for k, v in self.ema.shadow.items()}
+        optimizer_arrays, schedule = self._optimizer_state()
+        arrays |= {f"optimizer.{k}": v for k, v in optimizer_arrays.items()}
+        card = {
+            "progress": dataclasses.asdict(self.progress),
+            "identity": self.identity,
+            "schedule": schedule,
+            "scaler": _plain(self.scaler.state_dict()) if self.scaler else None,
+        }
+        write_safetensors(path, arrays, {"checkpoint": json.dumps(card)})
+
+    def load(self, path: Path) -> None:
+        """Restores what :meth:`save` wrote.
+
+        Raises:
+            ModelError: a missing or damaged file, or one of another run.
+        """
+        card = read_card(path)
+        for key, value in self.identity.items():
+            if card["identity"].get(key) != value:
+                raise ModelError(
+                    f"{path}: was made with {key} = {card['identity'].get(key)!r}, this run has "
+                    f"{value!r}; resume with the same configuration or train anew"
+                )
+        arrays = read_weights(path)
+        parts: dict[str, dict[str, np.ndarray]] = {"network": {}, "optimizer": {}, "ema": {}}
+        for name, value in arrays.items():
+            part, _, rest = name.partition(".")
+            parts.setdefault(part, {})[rest] = value
+        report = load_into(self.network, parts["network"], str(path))
+        if report.missing or report.unexpected:
+            raise ModelError(f"{path}: is of another network: {report.summary()}")
+        self._set_optimizer_state(parts["optimizer"], card["schedule"])
+        if self.ema is not None:
+            self.ema.shadow = {k: paddle.to_tensor(v) for k, v in parts["ema"].items()}
+        if self.scaler is not None and card["scaler"]:
+            self.scaler.load_state_dict(card["scaler"])
+        self.progress = Progress(**card["progress"])
+
+    def _optimizer_state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Accumulators under structured names: Paddle's own count up within a process."""
+        names = {parameter.name: key for key, parameter in self.network.named_parameters()}
+        arrays = {}
+        state = self.optimizer.state_dict()
+        for key, value in state.items():
+            if not isinstance(value, paddle.Tensor):
+                continue
+            owner = max((name for name in names if key.startswith(name + "_")), key=len)
+            arrays[f"{names[owner]}|{key[len(owner) :]}"] = value.numpy()
+        return arrays, _plain(state.get("LR_Scheduler", {}))
+
+    def _set_optimizer_state(self, arrays: dict[str, np.ndarray], schedule: dict[str, Any]) -> None:
+        parameters = dict(self.network.named_parameters())
+        state: dict[str, Any] = {"LR_Scheduler": schedule}
+        for key, value in arrays.items():
+            owner, _, accumulator = key.partition("|")
+            name = parameters[owner].name + accumulator
+            state[name] = paddle.to_tensor(value)
+            state[name].name = name
+        self.optimizer.set_state_dict(state)
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """The description in a checkpoint's header: ``progress``, ``identity``, ``schedule``, ``scaler``.
+
+    Raises:
+        ModelError: no such file, or no checkpoint.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such checkpoint")
+    text = read_metadata(path).get("checkpoint")
+    if text is None:
+        raise ModelError(f"{path}: holds weights but no training state to resume from")
+    return json.loads(text)
+
+
+def _plain(state: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: value.item() if isinstance(value, (paddle.Tensor, np.ndarray, np.generic)) else value
+        for key, value in state.items()
+    }

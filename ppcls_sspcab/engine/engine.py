@@ -1,0 +1,258 @@
+"""``Engine(config, mode)`` with ``train()``, ``eval()``, ``infer()`` and ``export()``."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import paddle
+
+from ppcls_sspcab.config import Config
+from ppcls_sspcab.detector import Detector, DetectorCard
+from ppcls_sspcab.engine.build import (
+    build_dataset,
+    build_density,
+    build_store,
+    build_threshold,
+    categories,
+    split_good,
+)
+from ppcls_sspcab.engine.fit import fit_detector
+from ppcls_sspcab.engine.onednn import accelerated
+from ppcls_sspcab.engine.scoring import detect_store
+from ppcls_sspcab.errors import ConfigError, DataError
+from ppcls_sspcab.utils.files import atomic_write
+from ppcls_sspcab.utils.logging import get_logger, log_file
+from ppcls_sspcab.version import __version__
+
+Mode = Literal["train", "eval", "infer", "export"]
+
+
+class Engine:
+    """Runs the verbs over the categories of a configuration.
+
+    Args:
+        config: checked configuration.
+        mode: the verb that will be called.
+
+    Raises:
+        ConfigError: a device, plug-in or value that is not there.
+        DataError: a data set that is not there.
+    """
+
+    def __init__(self, config: Config, mode: Mode) -> None:
+        self.config = config
+        self.mode = mode
+        with config.naming_files():
+            config.load_plugins()
+            _set_device(config.run.device)
+            # Predicting and exporting need no data set, only the detector's folder.
+            needs_data = mode in ("train", "eval") or config.run.category == "all"
+            self.categories = categories(config) if needs_data else [config.run.category]
+
+    def train(self) -> list[Path]:
+        """Trains a detector for each category and returns their files."""
+        return [self._train(self._of(category)) for category in self.categories]
+
+    def eval(self) -> list[Any]:
+        """Measures each category's detector on its test pictures.
+
+        Writes ``results.{json,csv,md}`` and ``plots/`` and returns the ``Results``.
+        """
+        from ppcls_sspcab.engine.results import summary_table
+
+        results = [self._eval(self._of(category)) for category in self.categories]
+        if len(results) > 1:
+            table = summary_table(results)
+            atomic_write(Path(self.config.run.output_dir) / "results.md", table)
+            print(table)
+        return results
+
+    def infer(
+        self,
+        inputs: Sequence[str] | None = None,
+        output: str | None = None,
+        output_format: Literal["jsonl", "csv"] = "jsonl",
+        threshold: float | None = None,
+    ) -> bool:
+        """Scores pictures and writes one record each.
+
+        Args:
+            inputs: files, folders, globs, ``.txt`` lists; default ``Infer.infer_imgs``.
+            output: file for the records; default standard output.
+            threshold: instead of the calibrated one.
+
+        Returns:
+            whether an anomaly was found.
+        """
+        from ppcls_sspcab.engine.predict import predict_to
+
+        if len(self.categories) > 1:
+            raise ConfigError("Global.category", "predicting needs one category, not 'all'")
+        given = inputs or ([self.config.infer.infer_imgs] if self.config.infer.infer_imgs else [])
+        if not given:
+            raise ConfigError("Infer.infer_imgs", "give pictures, here or on the command line")
+        config = self._of(self.categories[0])
+        detector, card = Detector.load(detector_path(config))
+        with config.naming_files():
+            return predict_to(config, detector, card, given, output, output_format, threshold)
+
+    def export(
+        self,
+        formats: Sequence[str] = ("paddle",),
+        input_type: Literal["float32", "uint8"] = "float32",
+    ) -> list[Path]:
+        """Writes each category's detector for the runtimes, verified, and returns the folders."""
+        from ppcls_sspcab.engine.export import export_detector
+
+        folders = []
+        for category in self.categories:
+            config = self._of(category)
+            detector, card = Detector.load(detector_path(config))
+            folder = Path(config.run.save_inference_dir or category_folder(config) / "inference")
+            folders.append(export_detector(detector, card, folder, formats, input_type))
+            get_logger().info(f"exported {category} to {folders[-1]}")
+        return folders
+
+    def _of(self, category: str) -> Config:
+        return self.config.with_values(category=category)
+
+    def _train(self, config: Config) -> Path:
+        from ppcls_sspcab.engine.train import Trainer
+        from ppcls_sspcab.engine.validate import synthetic_auroc
+
+        folder = category_folder(config)
+        with config.naming_files(), log_file(folder / "train.log"):
+            trainer = Trainer(config, folder)
+            build_density(config, trainer.network)
+            build_threshold(config)
+            atomic_write(folder / "config.yaml", config.to_yaml())
+            plan = config.calibration
+            held_out_share = plan.held_out_share if plan.calibrate_on == "held_out" else 0.0
+            split = split_good(build_dataset(config).train, held_out_share, config.run.seed)
+            get_logger().info(
+                f"{config.run.category}: {len(split.train)} good pictures to train on, "
+                f"{len(split.held_out)} held out, on {paddle.device.get_device()}"
+            )
+            good = build_store(config, split.train, "reading")
+            held_out = build_store(config, split.held_out, "reading") if split.held_out else None
+            validate = None
+            if config.run.model_selection == "val_synthetic":
+                if held_out is None:
+                    raise ConfigError(
+                        "Global.model_selection",
+                        "val_synthetic needs held-out pictures: Threshold.calibrate_on: held_out",
+                    )
+
+                def validate(network: paddle.nn.Layer) -> float:
+                    return synthetic_auroc(network, config, good, held_out)
+
+            started = time.perf_counter()
+            network = trainer.fit(good, validate)
+            seconds = time.perf_counter() - started
+            detector, calibration = fit_detector(network, config, good, held_out)
+            card = DetectorCard(
+                arch={**config["Arch"], "pretrained": False},
+                density=dict(config["Density"]),
+                preprocess=config.preprocess,
+                category=config.run.category,
+                calibration=calibration,
+                protocol=_protocol(config, trainer.progress, len(good), held_out, seconds),
+            )
+            path = detector_path(config)
+            detector.save(path, card)
+            get_logger().info(
+                f"{config.run.category}: threshold {calibration.threshold:.5f} "
+                f"({calibration.method}; {calibration.note}); detector saved to {path}"
+            )
+        return path
+
+    def _eval(self, config: Config) -> Any:
+        from ppcls_sspcab.engine.plots import write_plots
+        from ppcls_sspcab.engine.results import evaluate_scores, write_results
+
+        folder = category_folder(config)
+        with config.naming_files():
+            detector, card = Detector.load(detector_path(config))
+            samples = build_dataset(config).test
+            if not samples:
+                raise DataError(
+                    f"{config.run.data_root}/{config.run.category}: no test pictures to measure on"
+                )
+            store = build_store(config, samples, "reading")
+            with accelerated(detector, card.preprocess.image_size):
+                found = detect_store(
+                    detector, store, card.preprocess, config.eval_sampler.batch_size, "scoring"
+                )
+            threshold = float(detector.threshold)
+            records = [
+                {
+                    "path": sample.path,
+                    "label": sample.label,
+                    "defect": sample.defect,
+                    "score": float(score),
+                    "normalized_score": float(normalized),
+                    "is_anomaly": bool(score > threshold),
+                }
+                for sample, score, normalized in zip(
+                    store.samples, found["score"], found["normalized_score"], strict=True
+                )
+            ]
+            results = evaluate_scores(records, threshold, config.run.seed, card.protocol)
+            write_results(results, folder)
+            write_plots(results, found["embedding"], folder)
+        print(results.to_markdown())
+        return results
+
+
+def category_folder(config: Config) -> Path:
+    """``<output_dir>/<category>``."""
+    return Path(config.run.output_dir) / config.run.category
+
+
+def detector_path(config: Config) -> Path:
+    """Where a category's detector lies."""
+    return category_folder(config) / "detector.safetensors"
+
+
+def _set_device(device: str) -> None:
+    has_gpu = paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+    if device == "gpu" and not has_gpu:
+        raise ConfigError(
+            "Global.device",
+            "this Paddle finds no GPU; install paddlepaddle-gpu, or set cpu or auto",
+        )
+    paddle.set_device("gpu" if has_gpu and device != "cpu" else "cpu")
+
+
+def _protocol(
+    config: Config, progress: Any, pictures: int, held_out: Any, seconds: float
+) -> dict[str, Any]:
+    run = config.run
+    return {
+        "data_root": run.data_root,
+        "category": run.category,
+        "seed": run.seed,
+        "epochs": run.epochs,
+        "steps": progress.step,
+        "source_images_per_step": config.train_sampler.batch_size,
+        "selection": run.model_selection,
+        "selected_epoch": progress.best_epoch if run.model_selection != "last" else run.epochs,
+        "good_pictures_trained_on": pictures,
+        "good_pictures_held_out": len(held_out) if held_out is not None else 0,
+        "calibrate_on": config.calibration.calibrate_on,
+        "training_seconds": round(seconds, 1),
+        "device": paddle.device.get_device(),
+        "machine": f"{platform.machine()}, {platform.system()}",
+        "versions": {
+            "ppcls_sspcab": __version__,
+            "paddle": paddle.__version__,
+            "numpy": np.__version__,
+            "python": ".".join(map(str, sys.version_info[:3])),
+        },
+    }

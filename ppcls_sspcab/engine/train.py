@@ -1,0 +1,276 @@
+"""The training loop of one category."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import paddle
+from paddle import nn
+from tqdm import tqdm
+
+from ppcls_sspcab.config import Config
+from ppcls_sspcab.data.store import ImageStore
+from ppcls_sspcab.data.views import CutPasteViews, build_train_loader, flatten_views
+from ppcls_sspcab.engine.build import build_loss, build_network, build_transforms
+from ppcls_sspcab.engine.checkpoint import Progress, TrainingState
+from ppcls_sspcab.engine.ema import ExponentialMovingAverage
+from ppcls_sspcab.engine.meters import TrainingLog
+from ppcls_sspcab.errors import UserError
+from ppcls_sspcab.optimizer import build_optimizer, build_schedule
+from ppcls_sspcab.utils.logging import get_logger
+from ppcls_sspcab.utils.weights import load_into, read_weights
+
+Validate = Callable[[nn.Layer], float]
+
+
+class Trainer:
+    """Trains the network of one category by CutPaste.
+
+    Everything is built, and so every mistake of the configuration found, before the first picture
+    is read.
+
+    Args:
+        config: the whole configuration; ``Global.category`` is one category.
+        folder: ``<output_dir>/<category>``; checkpoints and logs go there.
+    """
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        self.run = config.run
+        self._config = config
+        self._folder = folder
+        self._augmentations, self._views = build_transforms(config)
+        paddle.seed(self.run.seed)
+        self.network = build_network(config, self._views.class_num)
+        self._loss = build_loss(config)
+        self._total_steps = self.run.epochs * self.run.iter_per_epoch
+        self._schedule = build_schedule(
+            config["Optimizer"], self._total_steps, self.run.iter_per_epoch
+        )
+        self._scaler = self._build_scaler()
+        self._state = TrainingState(
+            network=self.network,
+            optimizer=build_optimizer(config["Optimizer"], self._schedule, self.network),
+            scaler=self._scaler,
+            ema=ExponentialMovingAverage(self.network, config.ema.decay) if config.ema else None,
+            progress=Progress(),
+            identity={
+                "category": self.run.category,
+                "seed": self.run.seed,
+                "epochs": self.run.epochs,
+                "iter_per_epoch": self.run.iter_per_epoch,
+                "batch_size": config.train_sampler.batch_size,
+            },
+        )
+
+    @property
+    def progress(self) -> Progress:
+        """Steps done and the best validation figure."""
+        return self._state.progress
+
+    def fit(self, store: ImageStore, validate: Validate | None) -> nn.Layer:
+        """Runs all steps and returns the network with the selected weights, in evaluation mode.
+
+        Args:
+            store: the good pictures to train on.
+            validate: gives the figure that ``val_synthetic`` selects by; larger is better.
+
+        Raises:
+            UserError: the loss is not finite any more, or a picture cannot be read.
+            KeyboardInterrupt: after Ctrl-C, the running step finished and ``latest`` saved.
+        """
+        if self.run.checkpoints:
+            self._state.load(self._checkpoint_to_resume())
+            get_logger().info(f"resuming after step {self.progress.step}")
+        log = TrainingLog(
+            self._folder,
+            self.run.epochs,
+            self.run.iter_per_epoch,
+            self.run.print_batch_step,
+            self.run.use_visualdl,
+            resume=bool(self.run.checkpoints),
+        )
+        try:
+            with _finishing_the_step() as interrupted:
+                self._run_steps(store, validate, log, interrupted)
+        finally:
+            log.close()
+        return self._selected()
+
+    def _run_steps(
+        self,
+        store: ImageStore,
+        validate: Validate | None,
+        log: TrainingLog,
+        interrupted: Callable[[], bool],
+    ) -> None:
+        batches = self._batches(store)
+        with tqdm(
+            total=self._total_steps,
+            initial=self.progress.step,
+            desc=self.run.category,
+            unit="step",
+            disable=None,
+        ) as bar:
+            while self.progress.step < self._total_steps:
+                step = self.progress.step
+                started = time.perf_counter()
+                images, labels = next(batches)
+                reader_cost = time.perf_counter() - started
+                lr = self._schedule.get_lr()
+                figures = self._step(step, images, labels)
+                figures |= {
+                    "reader_cost": reader_cost,
+                    "batch_cost": time.perf_counter() - started,
+                }
+                self.progress.step += 1
+                log.add(step, lr, figures, images.shape[0])
+                bar.update()
+                if interrupted():
+                    self._save("latest")
+                    raise KeyboardInterrupt
+                if self.progress.step % self.run.iter_per_epoch == 0:
+                    self._end_epoch(self.progress.step // self.run.iter_per_epoch, validate)
+
+    def _step(self, step: int, images: paddle.Tensor, labels: paddle.Tensor) -> dict[str, float]:
+        # Layers that draw (dropout in a plug-in's backbone) repeat themselves after a resume.
+        paddle.seed(hash((self.run.seed, step)) & 0x7FFFFFFF)
+        self._set_warm_up(step)
+        self.network.train()
+        with self._autocast():
+            output = self.network(images)
+            losses = self._loss(output, labels)
+        loss = losses["loss"]
+        if not math.isfinite(float(loss)):
+            raise UserError(
+                f"the loss is {float(loss)} at step {step + 1}, lr {self._schedule.get_lr():.6f}; "
+                f"the last good state is {self._checkpoint_path('latest')} "
+                f"{'' if self._checkpoint_path('latest').exists() else '(none was written yet) '}"
+                "- lower Optimizer.lr.learning_rate or set Optimizer.clip_norm"
+            )
+        optimizer = self._state.optimizer
+        if self._scaler is not None:
+            self._scaler.scale(loss).backward()
+            self._scaler.step(optimizer)
+            self._scaler.update()
+        else:
+            loss.backward()
+            optimizer.step()
+        optimizer.clear_grad()
+        self._schedule.step()
+        if self._state.ema is not None:
+            self._state.ema.update()
+        figures = {name: float(value) for name, value in losses.items()}
+        hits = (output["logits"].argmax(axis=1) == labels.flatten()).astype("float32")
+        figures["accuracy"] = float(hits.mean())
+        return figures
+
+    def _end_epoch(self, epoch: int, validate: Validate | None) -> None:
+        due = epoch % self.run.eval_interval == 0 and epoch >= self.run.start_eval_epoch
+        if validate is not None and (due or epoch == self.run.epochs):
+            with self._averaged():
+                figure = validate(self.network)
+            best = self.progress.best_metric
+            get_logger().info(
+                f"[Valid][Epoch {epoch}/{self.run.epochs}] AUROC on synthetic defects: "
+                f"{figure:.5f}" + ("" if best is None else f" (best so far: {best:.5f})")
+            )
+            if best is None or figure > best:
+                self.progress.best_metric, self.progress.best_epoch = figure, epoch
+                self._save("best")
+        self._save("latest")
+        if self.run.save_interval and epoch % self.run.save_interval == 0:
+            self._save(f"epoch_{epoch}")
+
+    def _selected(self) -> nn.Layer:
+        if self.run.model_selection == "val_synthetic":
+            prefix = "ema." if self._state.ema is not None else "network."
+            path = self._checkpoint_path("best")
+            arrays = {
+                name[len(prefix) :]: value
+                for name, value in read_weights(path).items()
+                if name.startswith(prefix)
+            }
+            load_into(self.network, arrays, str(path))
+        elif self._state.ema is not None:
+            for name, value in self._state.ema.shadow.items():
+                self.network.state_dict()[name].set_value(value)
+        self.network.eval()
+        return self.network
+
+    def _batches(self, store: ImageStore) -> Iterator[tuple[paddle.Tensor, paddle.Tensor]]:
+        views = CutPasteViews(
+            store, self._augmentations, self._views, self._config.preprocess, self.run.seed
+        )
+        loader = build_train_loader(
+            views,
+            batch_size=self._config.train_sampler.batch_size,
+            steps=self._total_steps,
+            start_step=self.progress.step,
+            num_workers=self._config.train_loader.num_workers,
+        )
+        for images, labels in loader:
+            yield flatten_views(images, labels)
+
+    def _set_warm_up(self, step: int) -> None:
+        if step < self.run.freeze_steps:
+            self.network.freeze_backbone()
+        else:
+            self.network.unfreeze_backbone()
+
+    def _build_scaler(self) -> paddle.amp.GradScaler | None:
+        amp = self._config.amp
+        if not amp.use_amp or paddle.device.get_device().startswith("cpu"):
+            return None  # bfloat16, which a CPU uses, needs no loss scaling
+        return paddle.amp.GradScaler(
+            init_loss_scaling=amp.scale_loss,
+            use_dynamic_loss_scaling=amp.use_dynamic_loss_scaling,
+        )
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if not self._config.amp.use_amp:
+            return nullcontext()
+        on_cpu = paddle.device.get_device().startswith("cpu")
+        return paddle.amp.auto_cast(level="O1", dtype="bfloat16" if on_cpu else "float16")
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        return self._state.ema.applied() if self._state.ema is not None else nullcontext()
+
+    def _save(self, name: str) -> None:
+        self._state.save(self._checkpoint_path(name))
+
+    def _checkpoint_path(self, name: str) -> Path:
+        return self._folder / "checkpoints" / f"{name}.safetensors"
+
+    def _checkpoint_to_resume(self) -> Path:
+        wanted = str(self.run.checkpoints)
+        named = self._checkpoint_path(wanted)
+        return named if named.is_file() or wanted in ("latest", "best") else Path(wanted)
+
+
+@contextmanager
+def _finishing_the_step() -> Iterator[Callable[[], bool]]:
+    """Turns the first Ctrl-C into a flag that the loop asks for; the second one stops at once."""
+    asked = False
+
+    def on_interrupt(number: int, frame: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        get_logger().info("finishing the step and saving; press Ctrl-C again to stop at once")
+
+    try:
+        previous = signal.signal(signal.SIGINT, on_interrupt)
+    except ValueError:  # not in the main thread, where signals do not arrive
+        yield lambda: False
+        return
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,77 @@
+"""Optimizers and learning-rate schedules, built from section ``Optimizer``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ppcls_sspcab.errors import ConfigError
+from ppcls_sspcab.registry import OPTIMIZERS, SCHEDULES
+
+if TYPE_CHECKING:
+    from paddle.nn import Layer
+    from paddle.optimizer import Optimizer
+    from paddle.optimizer.lr import LRScheduler
+
+
+def build_schedule(
+    section: Mapping[str, Any], total_steps: int, steps_per_epoch: int
+) -> LRScheduler:
+    """The schedule of ``Optimizer.lr``, over the steps that will really run.
+
+    Args:
+        section: section ``Optimizer``.
+        total_steps: training steps of the whole run.
+        steps_per_epoch: ``Global.iter_per_epoch``.
+
+    Raises:
+        ConfigError: a wrong key or value.
+    """
+    if not isinstance(section.get("lr"), Mapping):
+        raise ConfigError("Optimizer.lr", "must be a mapping such as {name: Cosine, ...}")
+    return SCHEDULES.build(
+        section["lr"], "Optimizer.lr", total_steps=total_steps, steps_per_epoch=steps_per_epoch
+    )
+
+
+def build_optimizer(section: Mapping[str, Any], schedule: LRScheduler, network: Layer) -> Optimizer:
+    """The optimizer of section ``Optimizer`` over the parameters that are trained.
+
+    ``regularizer: {name: L2, coeff: c}`` is the weight decay and ``clip_norm: v`` clips the
+    gradient's global norm, as in PaddleClas.
+
+    Raises:
+        ConfigError: a wrong key or value.
+    """
+    from paddle.nn import ClipGradByGlobalNorm
+
+    arguments = {key: value for key, value in section.items() if key != "lr"}
+    clip_norm = arguments.pop("clip_norm", None)
+    if clip_norm is not None and (not isinstance(clip_norm, (int, float)) or clip_norm <= 0):
+        raise ConfigError("Optimizer.clip_norm", f"must be a number above 0, not {clip_norm!r}")
+    return OPTIMIZERS.build(
+        arguments,
+        "Optimizer",
+        parameters=network.parameters(),
+        learning_rate=schedule,
+        weight_decay=_weight_decay(arguments.pop("regularizer", None)),
+        grad_clip=ClipGradByGlobalNorm(clip_norm) if clip_norm else None,
+    )
+
+
+def _weight_decay(regularizer: Any) -> float:
+    if regularizer is None:
+        return 0.0
+    key = "Optimizer.regularizer"
+    if not isinstance(regularizer, Mapping) or set(regularizer) != {"name", "coeff"}:
+        raise ConfigError(key, f"must be {{name: L2, coeff: number}}, not {regularizer!r}")
+    if regularizer["name"] != "L2":
+        raise ConfigError(f"{key}.name", f"only 'L2' is known, not {regularizer['name']!r}")
+    coefficient = regularizer["coeff"]
+    if (
+        isinstance(coefficient, bool)
+        or not isinstance(coefficient, (int, float))
+        or coefficient < 0
+    ):
+        raise ConfigError(f"{key}.coeff", f"must be a number from 0 up, not {coefficient!r}")
+    return float(coefficient)

@@ -1,0 +1,83 @@
+"""Paddle's optimizers under PaddleClas's names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import paddle
+
+from ppcls_sspcab.registry import OPTIMIZERS
+
+
+@OPTIMIZERS.register
+def SGD(
+    parameters: Any, learning_rate: Any, weight_decay: float, grad_clip: Any
+) -> paddle.optimizer.Optimizer:
+    """Plain stochastic gradient descent; the weight decay is L2, added to the gradient."""
+    return paddle.optimizer.SGD(
+        learning_rate, parameters, weight_decay=weight_decay, grad_clip=grad_clip
+    )
+
+
+@OPTIMIZERS.register
+def Momentum(
+    parameters: Any,
+    learning_rate: Any,
+    weight_decay: float,
+    grad_clip: Any,
+    momentum: float = 0.9,
+    use_nesterov: bool = False,
+) -> paddle.optimizer.Optimizer:
+    """SGD with momentum, the CutPaste paper's choice (momentum 0.9, weight decay 3e-5)."""
+    return paddle.optimizer.Momentum(
+        learning_rate,
+        momentum,
+        parameters,
+        use_nesterov=use_nesterov,
+        weight_decay=weight_decay,
+        grad_clip=grad_clip,
+    )
+
+
+@OPTIMIZERS.register
+def Adam(
+    parameters: Any,
+    learning_rate: Any,
+    weight_decay: float,
+    grad_clip: Any,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+) -> paddle.optimizer.Optimizer:
+    """Adam (Kingma and Ba, 2015); the weight decay is L2, added to the gradient."""
+    return paddle.optimizer.Adam(
+        learning_rate,
+        beta1,
+        beta2,
+        epsilon,
+        parameters,
+        weight_decay=weight_decay,
+        grad_clip=grad_clip,
+    )
+
+
+@OPTIMIZERS.register
+def AdamW(
+    parameters: Any,
+    learning_rate: Any,
+    weight_decay: float,
+    grad_clip: Any,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+) -> paddle.optimizer.Optimizer:
+    """AdamW (Loshchilov and Hutter, 2019): the weight decay is apart from the gradient."""
+    return paddle.optimizer.AdamW(
+        learning_rate,
+        beta1,
+        beta2,
+        epsilon,
+        parameters,
+        weight_decay=weight_decay,
+        grad_clip=grad_clip,
+    )

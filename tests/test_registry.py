@@ -1,0 +1,86 @@
+"""The registry: lookup, contracts of arguments, and errors that name the key."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+
+from ppcls_sspcab.errors import ConfigError
+from ppcls_sspcab.registry import Registry, check_type
+
+
+class Ellipse:
+    def __init__(self, width: float, height: int = 2, fill: Literal["red", "blue"] = "red") -> None:
+        if width <= 0:
+            raise ValueError("width must be above 0")
+        self.values = (width, height, fill)
+
+
+@pytest.fixture
+def shapes() -> Registry:
+    registry: Registry = Registry("shape", "Anything with an area.")
+    registry.register(Ellipse)
+    return registry
+
+
+def test_build_passes_arguments_and_context(shapes: Registry) -> None:
+    section = {"name": "Ellipse", "fill": "blue"}
+    assert shapes.build(section, "S", width=3, unknown=1).values == (3, 2, "blue")
+
+
+def test_what_the_section_sets_wins_over_the_context(shapes: Registry) -> None:
+    assert shapes.build({"name": "Ellipse", "width": 5.5}, "S", width=3).values[0] == 5.5
+
+
+def test_a_name_cannot_be_registered_twice(shapes: Registry) -> None:
+    class Other:
+        pass
+
+    with pytest.raises(ValueError, match="already registered"):
+        shapes.register_as("Ellipse")(Other)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "hint"),
+    [
+        ({"name": "Elipse"}, "S.name", "did you mean 'Ellipse'"),
+        ({"name": "Ellipse", "width": 1, "heigth": 2}, "S.heigth", "did you mean 'height'"),
+        ({"name": "Ellipse"}, "S.width", "is required"),
+        ({"name": "Ellipse", "width": "wide"}, "S.width", "a number"),
+        ({"name": "Ellipse", "width": True}, "S.width", "a number"),
+        ({"name": "Ellipse", "width": 1, "height": 2.5}, "S.height", "a whole number"),
+        ({"name": "Ellipse", "width": 1, "fill": "green"}, "S.fill", "'red' or 'blue'"),
+        ({"name": "Ellipse", "width": -1}, "S", "width must be above 0"),
+        ({"width": 1}, "S", "needs a 'name'"),
+        ("Ellipse", "S", "must be a mapping"),
+    ],
+)
+def test_mistakes_name_the_key_and_a_way_out(
+    shapes: Registry, section: object, key: str, hint: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        shapes.build(section, "S")  # type: ignore[arg-type]
+    assert caught.value.key == key
+    assert hint in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("value", "hint", "fits"),
+    [
+        (1, float, True),
+        (1.0, int, False),
+        (None, int | None, True),
+        ([1, 2], list[int], True),
+        ([1, "2"], list[int], False),
+        ("12", list[str], False),
+        ({"a": 1}, dict[str, int], True),
+        ([], dict[str, int], False),
+    ],
+)
+def test_types(value: object, hint: object, fits: bool) -> None:
+    if fits:
+        check_type(value, hint, "K")
+    else:
+        with pytest.raises(ConfigError, match="K"):
+            check_type(value, hint, "K")
