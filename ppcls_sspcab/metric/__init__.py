@@ -1,0 +1,1 @@
+"""How well scores tell good pictures from bad ones."""
