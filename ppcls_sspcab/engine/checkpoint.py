@@ -117,7 +117,7 @@ class TrainingState:
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """The description in a checkpoint's header: ``progress``, ``identity``, ``schedule``, ``scaler``.
+    """A checkpoint's header: ``progress``, ``identity``, ``schedule`` and ``scaler``.
 
     Raises:
         ModelError: no such file, or no checkpoint.

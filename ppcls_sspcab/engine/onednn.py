@@ -1,4 +1,4 @@
-"""The network through Paddle Inference with oneDNN: 5 to 7 times faster than eager mode on a CPU."""
+"""The network through Paddle Inference with oneDNN, several times faster than eager mode."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class _Embed(nn.Layer):
 
 @contextmanager
 def accelerated(detector: Detector, image_size: tuple[int, int]) -> Iterator[Detector]:
-    """On a CPU, the detector's network runs by oneDNN inside the block; on a GPU nothing changes."""
+    """On a CPU, the detector's network runs by oneDNN inside the block; a GPU needs no help."""
     if not paddle.device.get_device().startswith("cpu"):
         yield detector
         return
