@@ -1,0 +1,227 @@
+"""Training samples by a running number, and the loader that makes them in worker processes."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppcls_sspcab.data.store import ImageStore
+from ppcls_sspcab.errors import DataError, UserError
+from ppcls_sspcab.runtime.image import Preprocess
+
+_PASS_KEYS = 1 << 63  # keys of the permutations, apart from those of the samples
+_SHARED_MEMORY = "/dev/shm"
+
+
+class CutPasteViews(paddle.io.Dataset):
+    """Sample ``n`` of the training, for any running number ``n``: its views and their labels.
+
+    Every pass over the store has a permutation of its own, from (seed, pass); all else that is
+    random comes from ``Philox(key=[seed, n])``. So sample ``n`` is the same in any process, with
+    any number of workers or ranks, and after resuming.
+
+    Args:
+        store: good pictures.
+        transforms: augmentations, in order (see ``registry.TRANSFORMS``).
+        view_transform: gives the views; last.
+        preprocess: normalises.
+        seed: 0 to 2**63 - 1.
+
+    Raises:
+        ValueError: the store is empty, or the seed out of range.
+    """
+
+    def __init__(
+        self,
+        store: ImageStore,
+        transforms: Sequence[Any],
+        view_transform: Any,
+        preprocess: Preprocess,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        if len(store) == 0:
+            raise ValueError("there are no pictures to make views of")
+        if not 0 <= seed < _PASS_KEYS:
+            raise ValueError(f"seed must lie in 0..2**63 - 1, not {seed}")
+        self.store = store
+        self.transforms = list(transforms)
+        self.view_transform = view_transform
+        self.preprocess = preprocess
+        self.seed = seed
+        self._labels = np.asarray(view_transform.labels, np.int64)
+        self._permutation: tuple[int, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        """Samples of one pass; larger numbers go on with the next pass."""
+        return len(self.store)
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Views float32 [V, 3, h, w], normalised, and labels int64 [V].
+
+        Raises:
+            ImageError: the picture cannot be read.
+        """
+        image = self.store[self.index_of(number)]
+        height, width = image.shape[:2]
+        rng = _generator(self.seed, number)
+        for transform in self.transforms:
+            image = transform.apply(image, transform.draw(rng, height, width))
+        views = self.view_transform.apply(image, self.view_transform.draw(rng, height, width))
+        return self.preprocess.normalize(views), self._labels.copy()
+
+    def index_of(self, number: int) -> int:
+        """Which picture of the store sample ``number`` is made of."""
+        pass_, position = divmod(number, len(self.store))
+        if self._permutation is None or self._permutation[0] != pass_:
+            order = _generator(self.seed, _PASS_KEYS + pass_).permutation(len(self.store))
+            self._permutation = (pass_, order)
+        return int(self._permutation[1][position])
+
+
+def _generator(seed: int, number: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=np.array([seed, number], np.uint64)))
+
+
+class SampleNumbers(paddle.io.BatchSampler):
+    """Running numbers of the samples of each step.
+
+    Step ``s`` of all ranks together takes the numbers from ``s * batch_size * ranks`` on; rank
+    ``r`` has the ``r``-th stretch of it. N ranks with batch b see what one with N * b sees.
+
+    Args:
+        batch_size: samples a step and rank.
+        steps: steps of the whole training.
+        start_step: steps done before, when training is resumed.
+        rank, ranks: which process of how many.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    def __init__(
+        self, batch_size: int, steps: int, start_step: int = 0, rank: int = 0, ranks: int = 1
+    ) -> None:
+        # Not calling the parent's constructor, which asks for a data set or a sampler.
+        if batch_size < 1 or not 0 <= start_step <= steps or not 0 <= rank < ranks:
+            raise ValueError(
+                f"wrong batch_size={batch_size}, steps={steps}, start_step={start_step}, "
+                f"rank={rank} or ranks={ranks}"
+            )
+        self.batch_size = batch_size
+        self.steps = steps
+        self.start_step = start_step
+        self.rank = rank
+        self.ranks = ranks
+        self.drop_last = True
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.start_step, self.steps):
+            first = (step * self.ranks + self.rank) * self.batch_size
+            yield list(range(first, first + self.batch_size))
+
+    def __len__(self) -> int:
+        return self.steps - self.start_step
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """An error on its way from a worker to the main process, as plain values."""
+
+    is_users: bool
+    text: str
+
+
+class _Carrying(paddle.io.Dataset):
+    """Returns errors instead of raising them.
+
+    Paddle's loader loses an exception: without workers its reader thread dies and the main process
+    waits for ever; with workers it ends in a SystemError that does not say what happened.
+    """
+
+    def __init__(self, dataset: CutPasteViews) -> None:
+        super().__init__()
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray] | _Failure:
+        try:
+            return self.dataset[number]
+        except UserError as error:
+            return _Failure(True, str(error))
+        except Exception:
+            return _Failure(False, f"sample {number}:\n{traceback.format_exc()}")
+
+
+def collate(samples: Sequence[tuple[np.ndarray, np.ndarray] | _Failure]) -> list[Any]:
+    """Stacks samples to [float32 [B, V, 3, h, w], int64 [B, V]]."""
+    pairs = []
+    for sample in samples:
+        if isinstance(sample, _Failure):
+            return [np.zeros(1, np.float32), sample]
+        pairs.append(sample)
+    images, labels = zip(*pairs, strict=True)
+    return [np.stack(images), np.stack(labels)]
+
+
+class TrainLoader(paddle.io.DataLoader):
+    """A ``paddle.io.DataLoader`` that raises in the main process what went wrong in a worker.
+
+    Yields [float32 [B, V, 3, h, w], int64 [B, V]] as Paddle tensors.
+    """
+
+    def __iter__(self) -> Iterator[list[paddle.Tensor]]:
+        """Raises DataError for an unreadable picture, RuntimeError with the traceback else."""
+        for batch in super().__iter__():
+            if isinstance(batch[1], _Failure):
+                raise (DataError if batch[1].is_users else RuntimeError)(batch[1].text)
+            yield batch
+
+
+def build_train_loader(
+    dataset: CutPasteViews, numbers: SampleNumbers, num_workers: int
+) -> TrainLoader:
+    """The loader of the training; order and values are the same for any ``num_workers``.
+
+    Call ``store.warm`` before, so that the workers share the decoded pictures.
+    """
+    height, width = dataset.preprocess.image_size
+    batch_bytes = numbers.batch_size * len(dataset.view_transform.labels) * 12 * height * width
+    return TrainLoader(
+        _Carrying(dataset),
+        batch_sampler=numbers,
+        collate_fn=collate,
+        num_workers=num_workers,
+        use_shared_memory=num_workers > 0 and _fits_shared_memory(batch_bytes * 3 * num_workers),
+    )
+
+
+def _fits_shared_memory(needed: int) -> bool:
+    """Containers often have 64 MB of it, and a worker that exceeds them dies of a bus error."""
+    try:
+        status = os.statvfs(_SHARED_MEMORY)
+    except OSError:
+        return False
+    return status.f_bavail * status.f_frsize > needed
+
+
+def flatten_views(images: Any, labels: Any) -> tuple[Any, Any]:
+    """Makes one batch of all views, for arrays and tensors alike.
+
+    Args:
+        images: [B, V, 3, h, w].
+        labels: [B, V].
+
+    Returns:
+        [V * B, 3, h, w] and [V * B, 1], the views of one picture side by side; the second axis
+        keeps Paddle's cross entropy from taking B x 3 labels for probabilities.
+    """
+    return images.reshape([-1, *images.shape[2:]]), labels.reshape([-1, 1])

@@ -1,0 +1,182 @@
+"""Training samples depend on (seed, number) alone, however they are loaded."""
+
+import os
+from itertools import chain
+
+import numpy as np
+import paddle
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from ppcls_sspcab.data import views
+from ppcls_sspcab.data.augment import ColorJitter, RandomTranslation
+from ppcls_sspcab.data.cutpaste import CutPaste
+from ppcls_sspcab.data.samples import Sample
+from ppcls_sspcab.data.store import ImageStore
+from ppcls_sspcab.data.views import (
+    CutPasteViews,
+    SampleNumbers,
+    build_train_loader,
+    flatten_views,
+)
+from ppcls_sspcab.errors import DataError
+from ppcls_sspcab.runtime import Preprocess
+
+PREPROCESS = Preprocess((16, 20))
+COUNT = 5
+
+
+@pytest.fixture
+def samples(tmp_path):
+    rng = np.random.default_rng(0)
+    found = []
+    for index in range(COUNT):
+        path = tmp_path / f"{index}.png"
+        Image.fromarray(rng.integers(0, 256, (16, 20, 3), dtype=np.uint8)).save(path)
+        found.append(Sample(str(path), 0, "good", None, "train"))
+    return found
+
+
+def dataset_of(samples, seed=7, variant="3way", cache_bytes=0):
+    store = ImageStore(samples, PREPROCESS, cache_bytes)
+    augmentations = [RandomTranslation(0.1), ColorJitter()]
+    return CutPasteViews(store, augmentations, CutPaste(variant), PREPROCESS, seed)
+
+
+def loaded(loader):
+    return [(images.numpy(), labels.numpy()) for images, labels in loader]
+
+
+def assert_same(first, second):
+    assert len(first) == len(second)
+    for (images, labels), (other_images, other_labels) in zip(first, second, strict=True):
+        np.testing.assert_array_equal(images, other_images)
+        np.testing.assert_array_equal(labels, other_labels)
+
+
+def test_shapes_types_and_labels(samples):
+    images, labels = dataset_of(samples)[0]
+    assert (images.shape, images.dtype) == ((3, 3, 16, 20), np.float32)
+    assert (labels.tolist(), labels.dtype) == ([0, 1, 2], np.int64)
+    images, labels = dataset_of(samples, variant="union")[0]
+    assert images.shape[0] == 2 and labels.tolist() == [0, 1]
+
+
+def test_first_view_is_the_augmented_picture(samples):
+    store = ImageStore(samples, PREPROCESS, 0)
+    dataset = CutPasteViews(store, [], CutPaste(), PREPROCESS, 3)
+    for number in (0, 4, 17):
+        expected = PREPROCESS([samples[dataset.index_of(number)].path])[0]
+        np.testing.assert_array_equal(dataset[number][0][0], expected)
+
+
+def test_sample_depends_on_seed_and_number_alone(samples):
+    dataset, other = dataset_of(samples), dataset_of(samples, cache_bytes=1 << 20)
+    forward = [dataset[number][0] for number in range(12)]
+    for number in reversed(range(12)):
+        np.testing.assert_array_equal(other[number][0], forward[number])
+    assert not np.array_equal(dataset_of(samples, seed=8)[0][0], forward[0])
+    assert not np.array_equal(forward[0], forward[1])
+
+
+def test_each_pass_takes_every_picture_once_in_an_order_of_its_own(samples):
+    dataset = dataset_of(samples)
+    passes = [
+        [dataset.index_of(pass_ * COUNT + position) for position in range(COUNT)]
+        for pass_ in range(6)
+    ]
+    assert all(sorted(order) == list(range(COUNT)) for order in passes)
+    assert len({tuple(order) for order in passes}) > 1
+
+
+@given(st.integers(1, 5), st.integers(1, 6), st.integers(0, 6), st.integers(1, 4))
+@settings(deadline=None)
+def test_ranks_split_each_global_batch(batch_size, steps, start_step, ranks):
+    start_step = min(start_step, steps)
+    parts = [
+        list(SampleNumbers(batch_size, steps, start_step, rank, ranks)) for rank in range(ranks)
+    ]
+    whole = SampleNumbers(batch_size * ranks, steps, start_step)
+    assert len(whole) == steps - start_step == len(parts[0])
+    joined = [list(chain(*batches)) for batches in zip(*parts, strict=True)]
+    assert joined == list(whole)
+    assert list(chain(*joined)) == list(
+        range(start_step * batch_size * ranks, steps * batch_size * ranks)
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("shared", [True, False])
+def test_order_and_values_are_the_same_with_any_workers(samples, workers, shared, monkeypatch):
+    monkeypatch.setattr(views, "_fits_shared_memory", lambda needed: shared)
+    expected = loaded(build_train_loader(dataset_of(samples), SampleNumbers(3, 7), 0))
+    assert len(expected) == 7
+    assert_same(
+        expected, loaded(build_train_loader(dataset_of(samples), SampleNumbers(3, 7), workers))
+    )
+
+
+def test_resumed_loader_goes_on_where_it_stopped(samples):
+    whole = loaded(build_train_loader(dataset_of(samples), SampleNumbers(2, 6), 0))
+    rest = loaded(build_train_loader(dataset_of(samples), SampleNumbers(2, 6, start_step=4), 0))
+    assert_same(whole[4:], rest)
+
+
+def test_loader_can_be_left_early_and_started_again(samples):
+    loader = build_train_loader(dataset_of(samples), SampleNumbers(2, 6), 1)
+    for batch in loader:
+        first = batch[0].numpy()
+        break
+    np.testing.assert_array_equal(loaded(loader)[0][0], first)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("damage", ["vanished", "unreadable"])
+def test_unreadable_picture_surfaces_as_data_error(samples, workers, damage):
+    if damage == "vanished":
+        os.unlink(samples[2].path)
+    else:
+        with open(samples[2].path, "wb") as file:
+            file.write(b"<html>")
+    loader = build_train_loader(dataset_of(samples), SampleNumbers(2, 20), workers)
+    with pytest.raises(DataError, match=r"2\.png: "):
+        loaded(loader)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_bug_in_a_transform_surfaces_with_its_traceback(samples, workers):
+    class Faulty(RandomTranslation):
+        def apply(self, image, parameters):
+            raise ZeroDivisionError("a bug")
+
+    store = ImageStore(samples, PREPROCESS, 0)
+    dataset = CutPasteViews(store, [Faulty()], CutPaste(), PREPROCESS, 0)
+    with pytest.raises(RuntimeError, match=r"(?s)sample 0.*ZeroDivisionError: a bug"):
+        loaded(build_train_loader(dataset, SampleNumbers(1, 3), workers))
+
+
+def test_flatten_views():
+    images = np.arange(2 * 3 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 3, 4, 5)
+    labels = np.array([[0, 1, 2], [0, 1, 2]])
+    flat, flat_labels = flatten_views(paddle.to_tensor(images), paddle.to_tensor(labels))
+    assert flat.shape == [6, 3, 4, 5] and flat_labels.shape == [6, 1]
+    for b in range(2):
+        for v in range(3):
+            np.testing.assert_array_equal(flat[b * 3 + v].numpy(), images[b, v])
+            assert int(flat_labels[b * 3 + v]) == labels[b, v]
+    assert flatten_views(images, labels)[0].shape == (6, 3, 4, 5)
+
+
+def test_shared_memory_is_used_only_if_it_suffices():
+    assert not views._fits_shared_memory(1 << 60)
+
+
+def test_wrong_values(samples):
+    with pytest.raises(ValueError, match="no pictures"):
+        dataset_of([])
+    with pytest.raises(ValueError, match="seed"):
+        dataset_of(samples, seed=-1)
+    with pytest.raises(ValueError, match="rank=2"):
+        SampleNumbers(1, 1, rank=2, ranks=2)
