@@ -92,7 +92,8 @@ def bootstrap_interval(
     """Percentile bootstrap interval (Efron 1979), with good and bad pictures drawn separately.
 
     It says how much the metric would vary with other test pictures of the same kind. Where every
-    sample agrees (a perfect AUROC, a rate of 0) its width is 0: that is no certainty.
+    sample agrees (a perfect AUROC, a rate of 0) its width is 0: that is no certainty, and for
+    rates :func:`unanimous_interval` says more.
 
     Args:
         metric: takes ``labels`` [N] and ``scores`` [B, N], as those of this file do.
@@ -112,6 +113,15 @@ def bootstrap_interval(
     values = np.asarray(metric(bad.astype(np.int64), scores[drawn]), np.float64)
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def unanimous_interval(rate: float, count: int, level: float = 0.95) -> tuple[float, float]:
+    """Exact interval (Clopper and Pearson 1934) of a rate of 0 or 1 seen in ``count`` pictures.
+
+    No false alarm in 20 pictures still allows a rate of 0.17.
+    """
+    reach = 1 - ((1 - level) / 2) ** (1 / count)
+    return (0.0, reach) if rate == 0 else (1 - reach, 1.0)
 
 
 def _parts(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn import metrics as sk
 
 from ppcls_sspcab.metric.image import (
@@ -17,6 +18,7 @@ from ppcls_sspcab.metric.image import (
     false_alarm_rate,
     image_aupr,
     image_auroc,
+    unanimous_interval,
 )
 from ppcls_sspcab.registry import METRICS
 
@@ -161,3 +163,13 @@ def test_the_interval_depends_on_the_seed_alone():
     first, again, other = (bootstrap_interval(image_auroc, labels, scores, s) for s in (1, 1, 2))
     assert first == again
     assert first != other
+
+
+@pytest.mark.parametrize("count", [1, 5, 20, 200])
+def test_a_unanimous_rate_has_the_exact_interval(count):
+    low, high = unanimous_interval(0.0, count)
+    test = binomtest(0, count).proportion_ci(method="exact")
+    assert (low, high) == pytest.approx((test.low, test.high))
+    low, high = unanimous_interval(1.0, count)
+    test = binomtest(count, count).proportion_ci(method="exact")
+    assert (low, high) == pytest.approx((test.low, test.high))
