@@ -1,0 +1,267 @@
+"""Backbones: ``paddle.vision.models`` and PaddleClas networks, up to their last feature map.
+
+Every layer keeps the path and the weights the name of the original network. What comes after the
+feature map (pooling, classifier) is taken out.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import paddle
+from paddle import nn
+from paddle.vision import models
+
+from ppcls_sspcab.arch.feature_maps import FeatureMaps
+from ppcls_sspcab.errors import ConfigError, ModelError, did_you_mean
+from ppcls_sspcab.registry import BACKBONES
+from ppcls_sspcab.utils.weights import load_into, read_weights
+
+logger = logging.getLogger(__name__)
+
+# The penultimate 3x3 convolution, where the SSPCAB paper puts the block; the last pointwise one
+# where a network has no full 3x3 convolutions.
+DEFAULT_REPLACE = {
+    "resnet18": "layer4[1].conv1",
+    "resnet34": "layer4[2].conv1",
+    "resnet50": "layer4[2].conv2",
+    "ResNet18": "blocks[7].conv0.conv",
+    "ResNet34": "blocks[15].conv0.conv",
+    "ResNet50": "blocks[15].conv1.conv",
+    "ResNet18_vd": "blocks[7].conv0.conv",
+    "MobileNetV1": "blocks[12].pointwise_conv.conv",
+    **{
+        f"PPLCNet_x{scale}": "blocks6[1].pw_conv.conv"
+        for scale in ("0_25", "0_35", "0_5", "0_75", "1_0", "1_5", "2_0", "2_5")
+    },
+}
+# PaddleClas gives the first block of these a 1x1 projection, which ResNet as published, and
+# weights in torchvision's shape, do not have.
+_WITH_EXTRA_PROJECTION = ("ResNet18", "ResNet34")
+_PROJECTION = "blocks.0.short."
+
+
+def build_backbone(
+    section: Mapping[str, Any], pretrained: bool | str = False, key: str = "Arch.Backbone"
+) -> nn.Layer:
+    """Builds a registered backbone, or any convolutional one that PaddleClas has by that name.
+
+    Args:
+        section: ``{name: ..., argument: value}``.
+        pretrained: as in the registry's contract, where the section does not say.
+        key: key of the section in the configuration, for errors.
+
+    Raises:
+        ConfigError: an unknown name or argument, or a network without a feature map.
+        ModelError: weights that cannot be had or do not fit.
+    """
+    name = section.get("name") if isinstance(section, Mapping) else None
+    if isinstance(name, str) and name not in BACKBONES.names():
+        try:
+            known = _paddleclas_builders()
+        except ImportError as error:
+            hint = did_you_mean(name, BACKBONES.names())
+            raise ConfigError(
+                f"{key}.name", f"unknown backbone {name!r}{hint}; {_not_importable(error)}"
+            ) from error
+        if name not in known:
+            hint = did_you_mean(name, [*BACKBONES.names(), *known])
+            raise ConfigError(f"{key}.name", f"unknown backbone {name!r}{hint}")
+        _register_paddleclas(name)
+    return BACKBONES.build(section, key, pretrained=pretrained)
+
+
+def _register_vision(name: str) -> None:
+    def build(pretrained: bool | str = False) -> nn.Layer:
+        with _building(name, pretrained):
+            layer = getattr(models, name)(
+                pretrained=pretrained is True, num_classes=0, with_pool=False
+            )
+        return _finish(layer, name, pretrained)
+
+    BACKBONES.register_as(name)(build)
+
+
+def _register_paddleclas(name: str) -> None:
+    def build(
+        pretrained: bool | str = False, stop_after: str | None = None, **kwargs: Any
+    ) -> nn.Layer:
+        """``stop_after``: the direct sublayer that gives the feature map, where it is not the
+        one before the global pooling; ``kwargs`` go to PaddleClas's function."""
+        try:
+            builder = _paddleclas_builders()[name]
+        except ImportError as error:
+            raise ModelError(f"backbone {name}: {_not_importable(error)}") from error
+        if name in _WITH_EXTRA_PROJECTION:
+            kwargs.setdefault("use_first_short_conv", False)
+            if pretrained is True and not kwargs["use_first_short_conv"]:
+                raise ValueError(_projection_hint(f"PaddleClas's published weights of {name}"))
+        with _building(name, pretrained), _quiet_paddleclas():
+            layer = builder(pretrained=pretrained is True, **kwargs)
+        _refuse_swallowed(kwargs, builder, layer)
+        _cut_after_features(layer, name, stop_after)
+        return _finish(layer, name, pretrained)
+
+    BACKBONES.register_as(name)(build)
+
+
+for _name in ("resnet18", "resnet34", "resnet50"):
+    _register_vision(_name)
+for _name in ("ResNet18", "ResNet34", "ResNet50", "ResNet18_vd", "MobileNetV1", "PPLCNet_x1_0"):
+    _register_paddleclas(_name)
+
+
+def _finish(layer: nn.Layer, name: str, pretrained: bool | str) -> nn.Layer:
+    shape = _output_shape(layer, name)
+    if len(shape) != 4:
+        raise ValueError(f"{name} gives an output of shape {shape}, no feature map [N, C, h, w]")
+    layer.num_features = shape[1]
+    layer.default_replace = DEFAULT_REPLACE.get(name)
+    layer.load_report = None
+    if isinstance(pretrained, str):
+        report = load_into(layer, read_weights(pretrained), pretrained)
+        if any(tensor.startswith(_PROJECTION) for tensor in report.unexpected):
+            raise ValueError(_projection_hint(pretrained))
+        layer.load_report = report
+        logger.info("%s: %s", pretrained, report.summary())
+    return layer
+
+
+def _output_shape(layer: nn.Layer, name: str) -> list[int]:
+    """Runs the backbone once on an empty picture and looks at what comes out."""
+    layer.eval()
+    try:
+        with paddle.no_grad():
+            return list(layer(paddle.zeros([1, 3, 64, 64])).shape)
+    except Exception as error:  # whatever a foreign network raises on losing its classifier
+        raise ValueError(f"{name} gives no feature map: {error}") from error
+    finally:
+        layer.train()
+
+
+def _refuse_swallowed(kwargs: dict[str, Any], builder: Callable[..., Any], layer: nn.Layer) -> None:
+    """PaddleClas's networks take any keyword and ignore those that they do not know."""
+    known = {*inspect.signature(builder).parameters, *inspect.signature(type(layer)).parameters}
+    for name in kwargs:
+        if name not in known:
+            raise ValueError(f"unknown key {name!r}{did_you_mean(name, known)}")
+
+
+def _cut_after_features(layer: nn.Layer, name: str, stop_after: str | None) -> None:
+    """Makes the direct sublayers behind the feature map do nothing and hold nothing."""
+    children = dict(layer.named_children())
+    names = list(children)
+    if stop_after is not None:
+        if stop_after not in children:
+            hint = did_you_mean(stop_after, names)
+            raise ValueError(f"stop_after: {name} has no sublayer {stop_after!r}{hint}")
+        first = names.index(stop_after) + 1
+    else:
+        pools = [n for n, child in children.items() if isinstance(child, nn.AdaptiveAvgPool2D)]
+        if not pools:
+            raise ValueError(
+                f"{name} has no global pooling to cut at; name the sublayer that gives its last "
+                f"feature map as stop_after{did_you_mean('', names)}"
+            )
+        first = names.index(pools[-1])
+    for after in names[first:]:
+        layer.add_sublayer(after, nn.Identity())
+    if names[first:] and len(_output_shape(layer, name)) != 4:
+        # It flattens by a function, which cannot be taken out: give what went into that instead.
+        features = FeatureMaps(layer, [names[first]])
+        layer.register_forward_post_hook(lambda *_: features.maps[names[first]])
+
+
+def _paddleclas_builders() -> dict[str, Callable[..., nn.Layer]]:
+    module = _paddleclas_module()
+    return {
+        name: member
+        for name, member in inspect.getmembers(module, inspect.isfunction)
+        if name[0].isupper()
+    }
+
+
+def _paddleclas_module() -> ModuleType:
+    """PaddleClas's backbones, out of the one tree that this process uses.
+
+    The wheel's ``paddleclas.ppcls`` and a checkout's ``ppcls`` are different modules; what is
+    already loaded is taken, then a checkout that was put on the path, then the wheel.
+
+    Raises:
+        ImportError: neither can be imported.
+    """
+    trees = ["ppcls", "paddleclas.ppcls"]
+    trees = [tree for tree in trees if tree in sys.modules] or trees
+    reasons = []
+    for tree in trees:
+        try:
+            with _root_logger_kept():
+                module = importlib.import_module(f"{tree}.arch.backbone")
+                log = importlib.import_module(f"{tree}.utils.logger")
+        except (ImportError, OSError) as error:
+            reasons.append(str(error))
+            continue
+        if log._logger is None:  # its networks log while they are built
+            log.init_logger()
+        return module
+    raise ImportError("; ".join(reasons))
+
+
+@contextmanager
+def _root_logger_kept() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+@contextmanager
+def _quiet_paddleclas() -> Iterator[None]:
+    log = logging.getLogger("ppcls")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+@contextmanager
+def _building(name: str, pretrained: bool | str) -> Iterator[None]:
+    """Says what to do when a library refuses its arguments or fails to download."""
+    try:
+        yield
+    except (TypeError, AssertionError) as error:
+        raise ValueError(f"{name} refuses its arguments: {error}") from error
+    except Exception as error:  # a download raises RuntimeError, OSError, requests' own...
+        if pretrained is not True:
+            raise
+        raise ModelError(
+            f"backbone {name}: its published weights could not be downloaded ({error}); set "
+            "Arch.pretrained to the path of a .safetensors or .pdparams file, or to false"
+        ) from error
+
+
+def _not_importable(error: ImportError) -> str:
+    return (
+        f"PaddleClas cannot be imported ({error}): pip install paddleclas (Python 3.10 and 3.11), "
+        "for a missing libGL or glib also the system packages libgl1 and libglib2.0-0; or use "
+        "resnet18, resnet34 or resnet50, which need neither"
+    )
+
+
+def _projection_hint(weights: str) -> str:
+    return (
+        f"{weights} hold a projection in blocks[0] that is not built by default; "
+        "set use_first_short_conv: true"
+    )
