@@ -1,0 +1,1 @@
+"""Losses, one a file; ``CombinedLoss`` sums those that a YAML names."""
