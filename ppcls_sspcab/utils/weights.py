@@ -179,8 +179,9 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
     arrays = {}
     try:
-        # The library's numpy loader fails on bfloat16.
-        for name, tensor in deserialize(path.read_bytes()):
+        # The library's numpy loader fails on bfloat16, and its order changes from call to call.
+        tensors = dict(deserialize(path.read_bytes()))
+        for name, tensor in sorted(tensors.items()):
             array = np.frombuffer(tensor["data"], _SAFETENSORS_TYPES[tensor["dtype"]])
             array = array.reshape(tensor["shape"])
             arrays[name] = _widened(array) if tensor["dtype"] == "BF16" else array

@@ -50,6 +50,12 @@ def test_safetensors_are_read_by_the_library_and_by_us(tmp_path, arrays):
     assert read_metadata(path) == {"epoch": "3"}
 
 
+def test_the_order_of_names_is_the_same_at_every_reading(tmp_path, arrays):
+    path = tmp_path / "w.safetensors"
+    write_safetensors(path, arrays)
+    assert all(list(read_weights(path)) == sorted(arrays) for _ in range(5))
+
+
 def test_pdparams_are_read_by_paddle_and_by_us(tmp_path, arrays):
     path = tmp_path / "w.pdparams"
     write_pdparams(path, arrays)
