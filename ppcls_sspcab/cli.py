@@ -10,9 +10,15 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from ppcls_sspcab.errors import UserError
 from ppcls_sspcab.version import __version__
+
+if TYPE_CHECKING:
+    from ppcls_sspcab.engine.engine import Engine
+
+Mode = Literal["train", "eval", "infer", "export"]
 
 ANOMALY_FOUND = 3
 INTERRUPTED = 130
@@ -92,7 +98,7 @@ def _convert(options: argparse.Namespace) -> int:
     return 0
 
 
-def _engine(options: argparse.Namespace, mode: str):  # type: ignore[no-untyped-def]
+def _engine(options: argparse.Namespace, mode: Mode) -> Engine | None:
     """The engine for a verb, or None when ``--print-config`` was all that was asked."""
     from ppcls_sspcab.config import load_config
 

@@ -131,11 +131,13 @@ class CalibrationPlan:
             density, or ``k_fold``: every picture is scored by a density fitted on the others.
         held_out_share: share of the good training pictures held out.
         folds: number of folds for ``k_fold``.
+        validation: ``{good: FOLDER, bad: FOLDER}``, for methods that need bad pictures too.
     """
 
     calibrate_on: Literal["held_out", "k_fold"] = "held_out"
     held_out_share: float = 0.2
     folds: int = 5
+    validation: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.held_out_share < 1:
@@ -143,6 +145,8 @@ class CalibrationPlan:
         if self.calibrate_on == "held_out" and not self.held_out_share:
             raise ValueError("held_out_share must be above 0 when calibrate_on is held_out")
         _at_least(self, folds=2)
+        if self.validation is not None and set(self.validation) != {"good", "bad"}:
+            raise ValueError("validation must be {good: FOLDER, bad: FOLDER}")
 
 
 @dataclasses.dataclass(frozen=True)

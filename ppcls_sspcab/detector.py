@@ -16,7 +16,7 @@ from paddle import nn
 
 from ppcls_sspcab.density.base import Density
 from ppcls_sspcab.density.threshold import Calibration
-from ppcls_sspcab.errors import ModelError
+from ppcls_sspcab.errors import ModelError, UserError
 from ppcls_sspcab.registry import ARCHITECTURES, DENSITIES
 from ppcls_sspcab.runtime.image import Preprocess
 from ppcls_sspcab.utils.files import atomic_write
@@ -61,15 +61,16 @@ class DetectorCard:
         }
 
     @classmethod
-    def from_dict(cls, card: dict[str, Any], path: str | os.PathLike[str]) -> DetectorCard:
-        """The reverse of :meth:`to_dict`.
+    def from_json(cls, text: str, path: str | os.PathLike[str]) -> DetectorCard:
+        """The reverse of :meth:`to_dict`, from JSON.
 
         Raises:
             ModelError: a card of another format, or one that lacks something.
         """
-        if card.get("format") != FORMAT:
-            raise ModelError(f"{path}: format {card.get('format')!r}; this version reads {FORMAT}")
         try:
+            card = json.loads(text)
+            if card["format"] != FORMAT:
+                raise ModelError(f"{path}: format {card['format']!r}; this version reads {FORMAT}")
             calibration = card["calibration"]
             return cls(
                 arch=dict(card["arch"]),
@@ -79,8 +80,8 @@ class DetectorCard:
                 calibration=Calibration(**calibration) if calibration else None,
                 protocol=dict(card["protocol"]),
             )
-        except (KeyError, TypeError) as error:
-            raise ModelError(f"{path}: incomplete description: {error}") from error
+        except (KeyError, TypeError, ValueError, UserError) as error:
+            raise ModelError(f"{path}: damaged description: {error}") from error
 
 
 class Detector(nn.Layer):
@@ -122,8 +123,8 @@ class Detector(nn.Layer):
 
     def calibrate(self, calibration: Calibration) -> None:
         """Sets the threshold and the scale of the normalised score."""
-        self.threshold.set_value(np.float32(calibration.threshold))
-        self.scale.set_value(np.float32(calibration.scale))
+        self.threshold.set_value(np.asarray(calibration.threshold, np.float32))
+        self.scale.set_value(np.asarray(calibration.scale, np.float32))
 
     @contextmanager
     def embedding_by(self, embed: Callable[[paddle.Tensor], paddle.Tensor]) -> Iterator[None]:
@@ -160,13 +161,14 @@ class Detector(nn.Layer):
         text = read_metadata(path).get("detector")
         if text is None:
             raise ModelError(f"{path}: holds weights but no detector; give a detector.safetensors")
-        card = DetectorCard.from_dict(json.loads(text), path)
+        card = DetectorCard.from_json(text, path)
         arrays = read_weights(path)
+        for name in ("threshold", "scale"):
+            if name not in arrays or arrays[name].shape != ():
+                raise ModelError(f"{path}: the array {name!r} is missing or damaged")
         network = ARCHITECTURES.build({**card.arch, "pretrained": False}, "Arch")
         _load_exactly(network, arrays, "network.", path)
-        density = DENSITIES.build(
-            card.density, "Density", embedding_size=network.backbone.num_features
-        )
+        density = DENSITIES.build(card.density, "Density", embedding_size=network.embedding_size)
         density.load_arrays(_part(arrays, "density."))
         detector = cls(network, density)
         detector.threshold.set_value(arrays["threshold"])

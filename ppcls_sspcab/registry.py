@@ -286,8 +286,9 @@ METRICS: Registry = Registry(
 )
 POSTPROCESSES: Registry = Registry(
     "post-process",
-    "A class built as ``PostProcess(**kwargs)``, called with a list of records (one dict a "
-    "picture), that returns the list to be written.",
+    "A class built as ``PostProcess(threshold: float, scale: float, **kwargs)``; called with N "
+    "paths and the Detector's output (arrays of N rows), it returns N records: dataclasses with "
+    "``to_json()``.",
     package="ppcls_sspcab.data",
 )
 OPTIMIZERS: Registry = Registry(

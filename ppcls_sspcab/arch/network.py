@@ -37,7 +37,7 @@ class CutPasteNet(nn.Layer):
 
     Attributes:
         backbone, head: the two parts. ``embedding_size``: D. ``class_num``: K.
-        blocks: the blocks in place.
+        blocks: the blocks in place. ``frozen_for_good``: the layers of ``freeze``.
 
     Raises:
         ConfigError: a wrong name, path or argument. ModelError: weights that do not fit.
@@ -67,7 +67,7 @@ class CutPasteNet(nn.Layer):
         )
         # BatchNorm may keep its statistics as parameters that no optimizer may touch.
         self._trainable = [n for n, p in self.backbone.named_parameters() if not p.stop_gradient]
-        self._frozen_for_good = [
+        self.frozen_for_good = [
             find_layer(self.backbone, path, "Arch.freeze") for path in freeze or []
         ]
         self.unfreeze_backbone()
@@ -109,7 +109,7 @@ class CutPasteNet(nn.Layer):
 
     def unfreeze_backbone(self) -> None:
         """Ends :meth:`freeze_backbone`; what ``freeze`` names stays frozen."""
-        self._freeze(self._frozen_for_good)
+        self._freeze(self.frozen_for_good)
 
     def train(self, *mode: bool) -> CutPasteNet:
         """Paddle's ``train``, with the frozen layers kept in evaluation mode."""

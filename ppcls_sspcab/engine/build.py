@@ -20,6 +20,7 @@ from ppcls_sspcab.registry import (
     ARCHITECTURES,
     DATASETS,
     DENSITIES,
+    METRICS,
     THRESHOLDS,
     TRANSFORMS,
 )
@@ -145,14 +146,24 @@ def build_loss(config: Config) -> nn.Layer:
 
 def build_density(config: Config, network: nn.Layer) -> Density:
     """The density of section ``Density``, not fitted yet."""
-    return DENSITIES.build(
-        config["Density"], "Density", embedding_size=network.backbone.num_features
-    )
+    return DENSITIES.build(config["Density"], "Density", embedding_size=network.embedding_size)
 
 
 def build_threshold(config: Config) -> Any:
     """The threshold method of section ``Threshold``."""
     return THRESHOLDS.build(config.threshold, "Threshold")
+
+
+def build_metrics(config: Config) -> dict[str, Any]:
+    """The registered metrics that section ``Metric.Eval`` names, by name."""
+    sections = config.get("Metric.Eval") or []
+    if not isinstance(sections, list):
+        raise ConfigError("Metric.Eval", f"must be a list of names, not {sections!r}")
+    metrics = {}
+    for index, section in enumerate(sections):
+        name, _ = _single(section, f"Metric.Eval.{index}")
+        metrics[name] = METRICS.get(name, f"Metric.Eval.{index}")
+    return metrics
 
 
 def _dataset_section(config: Config) -> dict[str, Any]:

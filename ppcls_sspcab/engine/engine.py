@@ -17,6 +17,7 @@ from ppcls_sspcab.detector import Detector, DetectorCard
 from ppcls_sspcab.engine.build import (
     build_dataset,
     build_density,
+    build_metrics,
     build_store,
     build_threshold,
     categories,
@@ -26,11 +27,10 @@ from ppcls_sspcab.engine.fit import fit_detector
 from ppcls_sspcab.engine.onednn import accelerated
 from ppcls_sspcab.engine.scoring import detect_store
 from ppcls_sspcab.errors import ConfigError, DataError
+from ppcls_sspcab.registry import POSTPROCESSES
 from ppcls_sspcab.utils.files import atomic_write
 from ppcls_sspcab.utils.logging import get_logger, log_file
 from ppcls_sspcab.version import __version__
-
-Mode = Literal["train", "eval", "infer", "export"]
 
 
 class Engine:
@@ -45,7 +45,7 @@ class Engine:
         DataError: a data set that is not there.
     """
 
-    def __init__(self, config: Config, mode: Mode) -> None:
+    def __init__(self, config: Config, mode: Literal["train", "eval", "infer", "export"]) -> None:
         self.config = config
         self.mode = mode
         with config.naming_files():
@@ -90,7 +90,9 @@ class Engine:
         Returns:
             whether an anomaly was found.
         """
-        from ppcls_sspcab.engine.predict import predict_to
+        from ppcls_sspcab.engine.predict import predict
+        from ppcls_sspcab.runtime.result import Result, opened, write_records
+        from ppcls_sspcab.runtime.sources import find_pictures
 
         if len(self.categories) > 1:
             raise ConfigError("Global.category", "predicting needs one category, not 'all'")
@@ -98,9 +100,31 @@ class Engine:
         if not given:
             raise ConfigError("Infer.infer_imgs", "give pictures, here or on the command line")
         config = self._of(self.categories[0])
+        paths = find_pictures(given)
         detector, card = Detector.load(detector_path(config))
         with config.naming_files():
-            return predict_to(config, detector, card, given, output, output_format, threshold)
+            postprocess = POSTPROCESSES.build(
+                config.infer.PostProcess or {"name": "AnomalyDecision"},
+                "Infer.PostProcess",
+                threshold=float(detector.threshold) if threshold is None else threshold,
+                scale=float(detector.scale),
+            )
+        counts = {"good": 0, "anomalous": 0, "unreadable": 0}
+        with accelerated(detector, card.preprocess.image_size), opened(output) as stream:
+            records = predict(
+                detector, card.preprocess, postprocess, paths, config.infer.batch_size
+            )
+            for record in write_records(records, stream, output_format):
+                if isinstance(record, Result):
+                    counts["anomalous" if record.is_anomaly else "good"] += 1
+                else:
+                    counts["unreadable"] += 1
+        get_logger().info(
+            f"{len(paths)} pictures: "
+            + ", ".join(f"{count} {name}" for name, count in counts.items())
+            + (f"; records in {output}" if output else "")
+        )
+        return counts["anomalous"] > 0
 
     def export(
         self,
@@ -124,7 +148,6 @@ class Engine:
 
     def _train(self, config: Config) -> Path:
         from ppcls_sspcab.engine.train import Trainer
-        from ppcls_sspcab.engine.validate import synthetic_auroc
 
         folder = category_folder(config)
         with config.naming_files(), log_file(folder / "train.log"):
@@ -148,6 +171,7 @@ class Engine:
                         "Global.model_selection",
                         "val_synthetic needs held-out pictures: Threshold.calibrate_on: held_out",
                     )
+                from ppcls_sspcab.engine.validate import synthetic_auroc
 
                 def validate(network: paddle.nn.Layer) -> float:
                     return synthetic_auroc(network, config, good, held_out)
@@ -203,7 +227,9 @@ class Engine:
                     store.samples, found["score"], found["normalized_score"], strict=True
                 )
             ]
-            results = evaluate_scores(records, threshold, config.run.seed, card.protocol)
+            results = evaluate_scores(
+                records, threshold, config.run.seed, card.protocol, build_metrics(config)
+            )
             write_results(results, folder)
             write_plots(results, found["embedding"], folder)
         print(results.to_markdown())

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 from paddle import nn
 
 from ppcls_sspcab.config import Config
+from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.density.threshold import Calibration, out_of_fold_scores
 from ppcls_sspcab.detector import Detector
-from ppcls_sspcab.engine.build import build_density, build_threshold
+from ppcls_sspcab.engine.build import build_density, build_store, build_threshold
 from ppcls_sspcab.engine.onednn import accelerated
 from ppcls_sspcab.engine.scoring import detect_store
+from ppcls_sspcab.errors import ConfigError
+from ppcls_sspcab.runtime.sources import find_pictures
 
 
 def fit_detector(
@@ -47,6 +51,40 @@ def fit_detector(
                 config.calibration.folds,
                 config.run.seed,
             )
-    calibration = build_threshold(config).fit(scores)
+        calibration = _calibrate(detector, config, scores)
+    if held_out is None:
+        calibration = calibration.without_guarantee(
+            "k-fold over the density: the network was trained on the pictures, so new good ones "
+            "may score somewhat higher"
+        )
     detector.calibrate(calibration)
     return detector, calibration
+
+
+def _calibrate(detector: Detector, config: Config, good_scores: np.ndarray) -> Calibration:
+    method = build_threshold(config)
+    validation = config.calibration.validation
+    if not method.needs_bad_scores:
+        if validation is not None:
+            raise ConfigError(
+                "Threshold.validation", f"{type(method).__name__} needs good pictures only"
+            )
+        return method.fit(good_scores)
+    if validation is None:
+        raise ConfigError(
+            "Threshold.validation",
+            f"{type(method).__name__} needs a validation set of your own: {{good: FOLDER, bad: "
+            "FOLDER}, pictures that are in no test set",
+        )
+    scores = []
+    for label, kind in enumerate(("good", "bad")):
+        samples = [
+            Sample(path, label, kind, None, "validation")
+            for path in find_pictures([validation[kind]])
+        ]
+        store = build_store(config, samples, f"reading {kind}")
+        found = detect_store(
+            detector, store, config.preprocess, config.eval_sampler.batch_size, f"scoring {kind}"
+        )
+        scores.append(found["score"])
+    return method.fit(*scores)

@@ -16,11 +16,17 @@ from tqdm import tqdm
 
 from ppcls_sspcab.config import Config
 from ppcls_sspcab.data.store import ImageStore
-from ppcls_sspcab.data.views import CutPasteViews, build_train_loader, flatten_views
+from ppcls_sspcab.data.views import (
+    CutPasteViews,
+    SampleNumbers,
+    build_train_loader,
+    flatten_views,
+)
 from ppcls_sspcab.engine.build import build_loss, build_network, build_transforms
 from ppcls_sspcab.engine.checkpoint import Progress, TrainingState
 from ppcls_sspcab.engine.ema import ExponentialMovingAverage
 from ppcls_sspcab.engine.meters import TrainingLog
+from ppcls_sspcab.engine.onednn import FrozenStem
 from ppcls_sspcab.errors import UserError
 from ppcls_sspcab.optimizer import build_optimizer, build_schedule
 from ppcls_sspcab.utils.logging import get_logger
@@ -53,6 +59,7 @@ class Trainer:
             config["Optimizer"], self._total_steps, self.run.iter_per_epoch
         )
         self._scaler = self._build_scaler()
+        self._stem: FrozenStem | None = None
         self._state = TrainingState(
             network=self.network,
             optimizer=build_optimizer(config["Optimizer"], self._schedule, self.network),
@@ -109,6 +116,7 @@ class Trainer:
         log: TrainingLog,
         interrupted: Callable[[], bool],
     ) -> None:
+        self._stem = FrozenStem.of(self.network, self._config.preprocess.image_size)
         batches = self._batches(store)
         with tqdm(
             total=self._total_steps,
@@ -143,7 +151,7 @@ class Trainer:
         self._set_warm_up(step)
         self.network.train()
         with self._autocast():
-            output = self.network(images)
+            output = self._forward(images)
             losses = self._loss(output, labels)
         loss = losses["loss"]
         if not math.isfinite(float(loss)):
@@ -169,6 +177,13 @@ class Trainer:
         hits = (output["logits"].argmax(axis=1) == labels.flatten()).astype("float32")
         figures["accuracy"] = float(hits.mean())
         return figures
+
+    def _forward(self, images: paddle.Tensor) -> dict[str, Any]:
+        if self._stem is None:
+            return self.network(images)
+        features = self._stem(images)
+        with self._stem.skipped():
+            return self.network(features)
 
     def _end_epoch(self, epoch: int, validate: Validate | None) -> None:
         due = epoch % self.run.eval_interval == 0 and epoch >= self.run.start_eval_epoch
@@ -207,13 +222,10 @@ class Trainer:
         views = CutPasteViews(
             store, self._augmentations, self._views, self._config.preprocess, self.run.seed
         )
-        loader = build_train_loader(
-            views,
-            batch_size=self._config.train_sampler.batch_size,
-            steps=self._total_steps,
-            start_step=self.progress.step,
-            num_workers=self._config.train_loader.num_workers,
+        numbers = SampleNumbers(
+            self._config.train_sampler.batch_size, self._total_steps, self.progress.step
         )
+        loader = build_train_loader(views, numbers, self._config.train_loader.num_workers)
         for images, labels in loader:
             yield flatten_views(images, labels)
 

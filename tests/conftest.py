@@ -1,0 +1,51 @@
+"""Fixtures of several rooms: generated pictures and a configuration that trains in seconds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Tests share their cores; the variable is read when Paddle is loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = REPOSITORY.parent / "shared"
+
+TINY = f"""
+_BASE_: {REPOSITORY}/configs/demo.yaml
+Global: {{epochs: 2, iter_per_epoch: 3, print_batch_step: 2, device: cpu}}
+Preprocess: {{image_size: [32, 32]}}
+DataLoader:
+  Train: {{sampler: {{batch_size: 4}}}}
+  Eval: {{sampler: {{batch_size: 8}}}}
+"""
+
+
+@pytest.fixture(scope="session")
+def demo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Generated pictures in MVTec layout: a few of each kind."""
+    from ppcls_sspcab.data.demo import generate_demo
+
+    root = tmp_path_factory.mktemp("demo")
+    generate_demo(root, seed=0, size=48, train=12, test=4)
+    return root
+
+
+@pytest.fixture
+def tiny_yaml(tmp_path: Path, demo_root: Path) -> Path:
+    """A configuration of six steps at 32 pixels on one demo category."""
+    from ppcls_sspcab.data.mvtec import MVTecDataset
+
+    category = MVTecDataset.categories(str(demo_root))[0]
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        TINY.replace(
+            "Global: {",
+            f"Global: {{data_root: {demo_root}, category: {category}, "
+            f"output_dir: {tmp_path / 'output'}, ",
+        ),
+        encoding="utf-8",
+    )
+    return path

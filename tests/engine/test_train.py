@@ -1,0 +1,135 @@
+"""Training: the same numbers again, with any number of workers, and after an interruption."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ppcls_sspcab.config import load_config
+from ppcls_sspcab.engine.engine import Engine, category_folder, detector_path
+from ppcls_sspcab.errors import ConfigError, DataError, UserError
+from ppcls_sspcab.utils.weights import read_weights
+
+
+def train(path: Path, *overrides: str) -> dict[str, np.ndarray]:
+    config = load_config(path, overrides)
+    Engine(config, "train").train()
+    return read_weights(detector_path(config))
+
+
+def assert_same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> None:
+    assert left.keys() == right.keys()
+    for name, value in left.items():
+        np.testing.assert_array_equal(value, right[name], err_msg=name)
+
+
+def test_the_same_seed_gives_the_same_detector_with_any_number_of_workers(
+    tiny_yaml: Path, tmp_path: Path
+) -> None:
+    first = train(tiny_yaml, f"Global.output_dir={tmp_path / 'a'}")
+    workers = "DataLoader.Train.loader.num_workers=2"
+    assert_same(first, train(tiny_yaml, f"Global.output_dir={tmp_path / 'b'}", workers))
+    other = train(tiny_yaml, f"Global.output_dir={tmp_path / 'c'}", "Global.seed=1")
+    assert any((first[name] != other[name]).any() for name in first)
+
+
+def test_an_interrupted_run_ends_with_the_same_weights(tiny_yaml: Path, tmp_path: Path) -> None:
+    undisturbed = train(tiny_yaml, f"Global.output_dir={tmp_path / 'a'}", "Global.epochs=6")
+    folder = tmp_path / "b"
+    command = [sys.executable, "-m", "ppcls_sspcab", "train", "-c", str(tiny_yaml)]
+    command += ["-o", f"Global.output_dir={folder}", "-o", "Global.epochs=6"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    log = folder / load_config(tiny_yaml).run.category / "train.log"
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 120
+        while "[Train][Epoch 2/" not in (log.read_text() if log.exists() else ""):
+            assert process.poll() is None, process.stderr.read().decode()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert not (log.parent / "detector.safetensors").exists()
+    resumed = train(
+        tiny_yaml,
+        f"Global.output_dir={folder}",
+        "Global.epochs=6",
+        "Global.checkpoints=latest",
+    )
+    assert_same(undisturbed, resumed)
+
+
+def test_logs_and_checkpoints_lie_where_they_should(tiny_yaml: Path) -> None:
+    config = load_config(
+        tiny_yaml,
+        [
+            "Global.save_interval=1",
+            "Global.model_selection=val_synthetic",
+            "Global.use_visualdl=true",
+            "EMA.decay=0.5",
+        ],
+    )
+    Engine(config, "train").train()
+    folder = category_folder(config)
+    names = {path.stem for path in (folder / "checkpoints").iterdir()}
+    assert names == {"latest", "best", "epoch_1", "epoch_2"}
+    with (folder / "train.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [1, 2, 3, 4, 6]
+    for column in ("lr", "CELoss", "SSPCABLoss", "loss", "accuracy", "reader_cost", "ips"):
+        assert np.isfinite([float(row[column]) for row in rows]).all(), column
+    weighted = float(rows[0]["CELoss"]) + 0.1 * float(rows[0]["SSPCABLoss"])
+    assert float(rows[0]["loss"]) in (
+        pytest.approx(weighted, rel=1e-4),
+        pytest.approx(float(rows[0]["CELoss"]) + float(rows[0]["SSPCABLoss"]), rel=1e-4),
+    )
+    assert "AUROC on synthetic defects" in (folder / "train.log").read_text()
+    assert any((folder / "vdl").iterdir())
+
+
+def test_training_goes_downhill(tiny_yaml: Path) -> None:
+    config = load_config(tiny_yaml, ["Global.epochs=4", "Global.iter_per_epoch=10"])
+    Engine(config, "train").train()
+    with (category_folder(config) / "train.csv").open() as file:
+        losses = [float(row["CELoss"]) for row in csv.DictReader(file)]
+    assert np.mean(losses[-3:]) < np.mean(losses[:3])
+
+
+def test_a_diverged_loss_stops_with_the_step_and_a_way_out(tiny_yaml: Path) -> None:
+    with pytest.raises(UserError, match=r"at step \d+.*learning_rate"):
+        train(tiny_yaml, "Optimizer.lr.learning_rate=1e30", "Global.epochs=6")
+
+
+def test_the_classes_of_network_and_variant_must_agree(tiny_yaml: Path) -> None:
+    with pytest.raises(ConfigError, match=r"2.*3 classes"):
+        train(tiny_yaml, "Arch.class_num=2")
+
+
+def test_k_fold_calibration_trains_on_every_picture(tiny_yaml: Path) -> None:
+    from ppcls_sspcab.detector import Detector
+
+    config = load_config(tiny_yaml, ["Threshold.calibrate_on=k_fold"])
+    Engine(config, "train").train()
+    _, card = Detector.load(detector_path(config))
+    assert card.protocol["good_pictures_trained_on"] == 12
+    assert card.protocol["good_pictures_held_out"] == 0
+    assert card.calibration.pictures == 12
+
+
+def test_too_few_good_pictures_say_how_many_are_needed(tiny_yaml: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    good = tmp_path / "few" / "part" / "train" / "good"
+    good.mkdir(parents=True)
+    for index in range(3):
+        Image.new("RGB", (40, 40), (index * 20, 90, 90)).save(good / f"{index}.png")
+    with pytest.raises(DataError, match="at least 4"):
+        train(tiny_yaml, f"Global.data_root={tmp_path / 'few'}", "Global.category=part")
