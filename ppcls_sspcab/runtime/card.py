@@ -1,0 +1,143 @@
+"""``inference.yml``: what travels beside an exported model, so that it can only be used rightly."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from ppcls_sspcab.errors import ConfigError, ModelError
+from ppcls_sspcab.runtime.image import Preprocess
+from ppcls_sspcab.utils.files import atomic_write, sha256_of
+
+CARD_FILE = "inference.yml"
+PADDLE_FILES = ("inference.json", "inference.pdiparams")
+ONNX_FILE = "model.onnx"
+INPUT_NAME = "images"
+
+_FORMAT = 1
+_HEADER = "# Written by 'ppcls-sspcab export'; deploy/README.md explains each key.\n"
+
+
+@dataclass(frozen=True)
+class InferenceCard:
+    """The contract of an exported model.
+
+    Attributes:
+        category: the product that the detector was made for.
+        input_type: ``float32``: the graph takes [N, 3, h, w], normalised by ``preprocess``;
+            ``uint8``: it takes [N, h, w, 3] RGB and normalises itself. The input's name is
+            ``images`` either way.
+        preprocess: size, resize filter, mean and std.
+        outputs: names of the graph's outputs, in its order.
+        threshold: a picture is an anomaly if its score is above.
+        scale: > 0; ``normalized_score = 0.5 + 0.5 * softsign((score - threshold) / scale)``.
+        files: SHA-256 of every file of the export but this one.
+        versions: of the packages that wrote it.
+        verification: ``pictures``, and ``worst_relative_difference`` of the score, by runtime.
+        detector: how the detector was made: calibration, architecture, protocol.
+    """
+
+    category: str
+    input_type: Literal["float32", "uint8"]
+    preprocess: Preprocess
+    outputs: Sequence[str]
+    threshold: float
+    scale: float
+    files: Mapping[str, str]
+    versions: Mapping[str, str] = field(default_factory=dict)
+    verification: Mapping[str, Any] = field(default_factory=dict)
+    detector: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.input_type not in ("float32", "uint8"):
+            raise ValueError(f"input_type must be float32 or uint8, not {self.input_type!r}")
+        if not math.isfinite(self.threshold) or not 0 < self.scale < math.inf:
+            raise ValueError(
+                f"threshold {self.threshold} and scale {self.scale} must be finite, scale above 0"
+            )
+        if "score" not in self.outputs:
+            raise ValueError(f"outputs must name 'score', not only {list(self.outputs)}")
+
+    @property
+    def pixels_shape(self) -> tuple[int, ...]:
+        """Shape of the graph's input for one picture, without the batch axis."""
+        height, width = self.preprocess.image_size
+        return (height, width, 3) if self.input_type == "uint8" else (3, height, width)
+
+    def write(self, folder: str | os.PathLike[str]) -> None:
+        """Writes ``inference.yml`` into the folder, whole or not at all."""
+        height, width = self.preprocess.image_size
+        layout = (
+            f"[N, {height}, {width}, 3]"
+            if self.input_type == "uint8"
+            else (f"[N, 3, {height}, {width}]")
+        )
+        content = {
+            "format": _FORMAT,
+            "category": self.category,
+            "input": {
+                "name": INPUT_NAME,
+                "type": self.input_type,
+                "shape": layout,
+                "colour_order": "RGB",
+            },
+            "preprocess": self.preprocess.to_dict(),
+            "outputs": list(self.outputs),
+            "threshold": self.threshold,
+            "scale": self.scale,
+            **{name: dict(getattr(self, name)) for name in ("versions", "verification", "files")},
+            "detector": dict(self.detector),
+        }
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+        atomic_write(Path(folder) / CARD_FILE, _HEADER + text)
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike[str]) -> InferenceCard:
+        """Reads ``inference.yml`` of an exported model.
+
+        Raises:
+            ModelError: missing, damaged, or of another format.
+        """
+        path = Path(folder) / CARD_FILE
+        if not path.is_file():
+            raise ModelError(f"{folder}: no {CARD_FILE} there; give a folder that 'export' wrote")
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ModelError(f"{path}: cannot be read: {error}") from error
+        if not isinstance(content, dict) or content.get("format") != _FORMAT:
+            found = content.get("format") if isinstance(content, dict) else None
+            raise ModelError(f"{path}: format {found!r}; this version reads format {_FORMAT}")
+        try:
+            values = {item.name: content[item.name] for item in fields(cls) if item.name in content}
+            values["input_type"] = content["input"]["type"]
+            values["preprocess"] = Preprocess.from_dict(content["preprocess"])
+            values |= {name: float(content[name]) for name in ("threshold", "scale")}
+            return cls(**values)
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
+            raise ModelError(f"{path}: incomplete or wrong: {error}") from error
+
+    def check_files(self, folder: str | os.PathLike[str], names: Sequence[str]) -> None:
+        """Does nothing if the named files are those that were exported.
+
+        Raises:
+            ModelError: one is missing, was never exported, or has changed.
+        """
+        for name in names:
+            path = Path(folder) / name
+            if name not in self.files:
+                raise ModelError(
+                    f"{folder}: was exported without {name}; export again with that format"
+                )
+            if not path.is_file():
+                raise ModelError(f"{path}: missing; copy the whole exported folder")
+            if sha256_of(path) != self.files[name]:
+                raise ModelError(
+                    f"{path}: is not the file that was exported (SHA-256 differs); copy it again"
+                )
