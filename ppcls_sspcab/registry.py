@@ -135,8 +135,7 @@ def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], ke
         ConfigError: an unknown or missing argument, or one of the wrong type.
     """
     accepted, takes_any = _parameters(target)
-    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
-    hints = typing.get_type_hints(function)
+    hints = _hints(target)
     for name, value in arguments.items():
         if name not in accepted:
             if takes_any:
@@ -156,6 +155,14 @@ def check_type(value: Any, hint: Any, key: str) -> None:
     """
     if not _matches(value, hint):
         raise ConfigError(key, f"must be {_describe(hint)}, not {value!r}")
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
+    try:
+        return typing.get_type_hints(function)
+    except NameError:  # a class without a constructor of its own: paddle.nn.Layer's names types
+        return {}  # that are only imported for type checkers
 
 
 def _parameters(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], bool]:
@@ -225,7 +232,8 @@ BACKBONES: Registry = Registry(
     "backbone",
     "A function ``(pretrained: bool | str = False, **kwargs) -> paddle.nn.Layer`` whose layer maps "
     "float32 [N, 3, H, W] to one feature map [N, C, h, w], before pooling, and has the attribute "
-    "``num_features: int`` (C).",
+    "``num_features: int`` (C); ``default_replace``, where ``Arch.Block.replace: auto`` puts the "
+    "block, may be None or absent.",
     package="ppcls_sspcab.arch",
 )
 BLOCKS: Registry = Registry(

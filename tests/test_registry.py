@@ -29,6 +29,19 @@ def test_build_passes_arguments_and_context(shapes: Registry) -> None:
     assert shapes.build(section, "S", width=3, unknown=1).values == (3, 2, "blue")
 
 
+def test_a_layer_without_a_constructor_of_its_own_can_be_registered() -> None:
+    from paddle import nn
+
+    class Plain(nn.Layer):
+        pass
+
+    layers: Registry = Registry("layer", "Any layer.")
+    layers.register(Plain)
+    assert isinstance(layers.build({"name": "Plain"}, "L"), Plain)
+    with pytest.raises(ConfigError, match="unknown key"):
+        layers.build({"name": "Plain", "colour": 1}, "L")
+
+
 def test_what_the_section_sets_wins_over_the_context(shapes: Registry) -> None:
     assert shapes.build({"name": "Ellipse", "width": 5.5}, "S", width=3).values[0] == 5.5
 
