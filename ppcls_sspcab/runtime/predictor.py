@@ -61,8 +61,8 @@ class PaddlePredictor:
             from paddle.inference import Config, create_predictor
         except ImportError as error:
             raise UserError(
-                "the backend 'paddle' needs Paddle: pip install paddlepaddle (or the GPU build), "
-                "or take the backend 'onnx'"
+                f"the backend 'paddle' needs Paddle ({error}): pip install paddlepaddle (or the "
+                "GPU build), or take the backend 'onnx'"
             ) from error
         config = Config(str(Path(folder) / PADDLE_FILES[0]), str(Path(folder) / PADDLE_FILES[1]))
         config.disable_glog_info()
@@ -132,8 +132,8 @@ class OnnxPredictor:
             import onnxruntime
         except ImportError as error:
             raise UserError(
-                "the backend 'onnx' needs ONNX Runtime: pip install onnxruntime, or take the "
-                "backend 'paddle'"
+                f"the backend 'onnx' needs ONNX Runtime ({error}): pip install onnxruntime, or "
+                "take the backend 'paddle'"
             ) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or cpu_threads()

@@ -1,0 +1,11 @@
+"""``python deploy/export_model.py -c file.yaml``: the verb ``ppcls-sspcab export``."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ppcls_sspcab.cli import run_tool
+
+if __name__ == "__main__":
+    sys.exit(run_tool("export"))

@@ -1,0 +1,75 @@
+"""The command line of the deployed model: what ``deploy/infer.py`` and ``predict.py`` run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from ppcls_sspcab.errors import UserError
+from ppcls_sspcab.runtime.predictor import Predictor
+from ppcls_sspcab.runtime.result import Result, opened, write_records
+from ppcls_sspcab.runtime.sources import find_pictures
+
+ANOMALY_FOUND = 3
+
+
+def main(arguments: Sequence[str] | None = None, backend: str = "auto") -> int:
+    """Scores pictures with an exported model and writes one record each.
+
+    Args:
+        arguments: the words after the program's name; default ``sys.argv[1:]``.
+        backend: default of ``--backend``.
+
+    Returns:
+        0; 2 for a user's mistake, told in one line on standard error; 3 if an anomaly is found
+        and ``--fail-on-anomaly`` given.
+    """
+    options = _parser(backend).parse_args(arguments)
+    try:
+        return _predict(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader, such as head, has seen enough; what Python would still flush goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    paths = find_pictures(options.inputs)
+    predictor = Predictor(
+        options.model, options.backend, options.threads, options.device, options.threshold
+    )
+    found = False
+    with opened(options.output) as stream:
+        records = predictor.stream(paths, options.batch_size)
+        for record in write_records(records, stream, options.format):
+            found |= isinstance(record, Result) and record.is_anomaly
+    return ANOMALY_FOUND if found and options.fail_on_anomaly else 0
+
+
+def _parser(backend: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Score pictures with an exported model.")
+    parser.add_argument("inputs", nargs="+", help="files, folders, globs or .txt lists")
+    parser.add_argument("--model", required=True, metavar="DIR", help="folder that 'export' wrote")
+    parser.add_argument("--backend", choices=["auto", "paddle", "onnx"], default=backend)
+    parser.add_argument("--device", default="cpu", help="cpu, or gpu[:<number>] with paddle")
+    parser.add_argument("--threads", type=_positive, help="default: all physical cores")
+    parser.add_argument("--batch-size", type=_positive, default=8)
+    parser.add_argument("--threshold", type=float, help="instead of the calibrated threshold")
+    parser.add_argument("--output", help="file for the records; default: standard output")
+    parser.add_argument("--format", choices=["jsonl", "csv"], default="jsonl")
+    parser.add_argument(
+        "--fail-on-anomaly", action="store_true", help=f"exit code {ANOMALY_FOUND} if any is found"
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
