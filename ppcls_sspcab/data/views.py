@@ -131,14 +131,14 @@ class SampleNumbers(paddle.io.BatchSampler):
 
 
 @dataclass(frozen=True)
-class _Failure:
+class Failure:
     """An error on its way from a worker to the main process, as plain values."""
 
     is_users: bool
     text: str
 
 
-class _Carrying(paddle.io.Dataset):
+class Carrying(paddle.io.Dataset):
     """Returns errors instead of raising them.
 
     Paddle's loader loses an exception: without workers its reader thread dies and the main process
@@ -152,20 +152,20 @@ class _Carrying(paddle.io.Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray] | _Failure:
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray] | Failure:
         try:
             return self.dataset[number]
         except UserError as error:
-            return _Failure(True, str(error))
+            return Failure(True, str(error))
         except Exception:
-            return _Failure(False, f"sample {number}:\n{traceback.format_exc()}")
+            return Failure(False, f"sample {number}:\n{traceback.format_exc()}")
 
 
-def collate(samples: Sequence[tuple[np.ndarray, np.ndarray] | _Failure]) -> list[Any]:
+def collate(samples: Sequence[tuple[np.ndarray, np.ndarray] | Failure]) -> list[Any]:
     """Stacks samples to [float32 [B, V, 3, h, w], int64 [B, V]]."""
     pairs = []
     for sample in samples:
-        if isinstance(sample, _Failure):
+        if isinstance(sample, Failure):
             return [np.zeros(1, np.float32), sample]
         pairs.append(sample)
     images, labels = zip(*pairs, strict=True)
@@ -181,7 +181,7 @@ class TrainLoader(paddle.io.DataLoader):
     def __iter__(self) -> Iterator[list[paddle.Tensor]]:
         """Raises DataError for an unreadable picture, RuntimeError with the traceback else."""
         for batch in super().__iter__():
-            if isinstance(batch[1], _Failure):
+            if isinstance(batch[1], Failure):
                 raise (DataError if batch[1].is_users else RuntimeError)(batch[1].text)
             yield batch
 
@@ -196,7 +196,7 @@ def build_train_loader(
     height, width = dataset.preprocess.image_size
     batch_bytes = numbers.batch_size * len(dataset.view_transform.labels) * 12 * height * width
     return TrainLoader(
-        _Carrying(dataset),
+        Carrying(dataset),
         batch_sampler=numbers,
         collate_fn=collate,
         num_workers=num_workers,

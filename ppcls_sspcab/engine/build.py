@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import paddle
 from paddle import nn
 from tqdm import tqdm
 
@@ -24,6 +25,7 @@ from ppcls_sspcab.registry import (
     THRESHOLDS,
     TRANSFORMS,
 )
+from ppcls_sspcab.runtime.image import Preprocess
 from ppcls_sspcab.utils.launcher import cpu_threads
 from ppcls_sspcab.utils.logging import get_logger
 
@@ -85,12 +87,18 @@ def split_good(samples: list[Sample], share: float, seed: int) -> GoodSplit:
 
 def build_store(config: Config, samples: list[Sample], title: str) -> ImageStore:
     """The pictures at network size, decoded into memory up to ``Global.cache_mb``."""
-    store = ImageStore(
-        samples,
-        config.preprocess,
-        cache_bytes=config.run.cache_mb << 20,
-        on_error=config.run.on_error,
-    )
+    return open_store(samples, config.preprocess, config.run.cache_mb, config.run.on_error, title)
+
+
+def open_store(
+    samples: list[Sample],
+    preprocess: Preprocess,
+    cache_mb: int,
+    on_error: Literal["stop", "skip"],
+    title: str,
+) -> ImageStore:
+    """An :class:`ImageStore` whose pictures have been read; those left out are in the log."""
+    store = ImageStore(samples, preprocess, cache_bytes=cache_mb << 20, on_error=on_error)
     with tqdm(total=len(samples), desc=title, unit="pictures", disable=None, leave=False) as bar:
         store.warm(threads=cpu_threads(), progress=bar.update)
     for path, reason in store.skipped:
@@ -98,10 +106,35 @@ def build_store(config: Config, samples: list[Sample], title: str) -> ImageStore
     return store
 
 
+def good_stores(config: Config) -> tuple[ImageStore, ImageStore | None]:
+    """The good pictures to train and fit on, and those held out; None if none are."""
+    split = split_good(build_dataset(config).train, held_out_share(config), config.run.seed)
+    get_logger().info(
+        f"{config.run.category}: {len(split.train)} good pictures to train on, "
+        f"{len(split.held_out)} held out, on {paddle.device.get_device()}"
+    )
+    good = build_store(config, split.train, "reading")
+    return good, build_store(config, split.held_out, "reading") if split.held_out else None
+
+
+def held_out_share(config: Config) -> float:
+    """The share of the good pictures that calibrates the threshold instead of training."""
+    plan = config.calibration
+    return plan.held_out_share if plan.calibrate_on == "held_out" else 0.0
+
+
 def build_transforms(config: Config) -> tuple[list[Any], Any]:
     """Augmentations, and the view transform (CutPaste) that ends ``transform_ops``."""
     key = "DataLoader.Train.dataset.transform_ops"
-    sections = config.get(key)
+    return transforms_of(config.get(key), key)
+
+
+def transforms_of(sections: Any, key: str) -> tuple[list[Any], Any]:
+    """What :func:`build_transforms` returns, of a list ``[{Name: {arguments}}, ...]``.
+
+    Raises:
+        ConfigError: a wrong item, or a list that does not end with its only view transform.
+    """
     if not isinstance(sections, list) or not sections:
         raise ConfigError(key, "must be a list that ends with a view transform such as CutPaste")
     transforms = []

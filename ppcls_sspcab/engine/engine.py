@@ -13,6 +13,7 @@ import numpy as np
 import paddle
 
 from ppcls_sspcab.config import Config
+from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.detector import Detector, DetectorCard
 from ppcls_sspcab.engine.build import (
     build_dataset,
@@ -21,8 +22,9 @@ from ppcls_sspcab.engine.build import (
     build_store,
     build_threshold,
     categories,
-    split_good,
+    good_stores,
 )
+from ppcls_sspcab.engine.checkpoint import Progress
 from ppcls_sspcab.engine.fit import fit_detector
 from ppcls_sspcab.engine.onednn import accelerated
 from ppcls_sspcab.engine.scoring import detect_store
@@ -155,15 +157,7 @@ class Engine:
             build_density(config, trainer.network)
             build_threshold(config)
             atomic_write(folder / "config.yaml", config.to_yaml())
-            plan = config.calibration
-            held_out_share = plan.held_out_share if plan.calibrate_on == "held_out" else 0.0
-            split = split_good(build_dataset(config).train, held_out_share, config.run.seed)
-            get_logger().info(
-                f"{config.run.category}: {len(split.train)} good pictures to train on, "
-                f"{len(split.held_out)} held out, on {paddle.device.get_device()}"
-            )
-            good = build_store(config, split.train, "reading")
-            held_out = build_store(config, split.held_out, "reading") if split.held_out else None
+            good, held_out = good_stores(config)
             validate = None
             if config.run.model_selection == "val_synthetic":
                 if held_out is None:
@@ -179,21 +173,7 @@ class Engine:
             started = time.perf_counter()
             network = trainer.fit(good, validate)
             seconds = time.perf_counter() - started
-            detector, calibration = fit_detector(network, config, good, held_out)
-            card = DetectorCard(
-                arch={**config["Arch"], "pretrained": False},
-                density=dict(config["Density"]),
-                preprocess=config.preprocess,
-                category=config.run.category,
-                calibration=calibration,
-                protocol=_protocol(config, trainer.progress, len(good), held_out, seconds),
-            )
-            path = detector_path(config)
-            detector.save(path, card)
-            get_logger().info(
-                f"{config.run.category}: threshold {calibration.threshold:.5f} "
-                f"({calibration.method}; {calibration.note}); detector saved to {path}"
-            )
+            path = save_detector(network, config, good, held_out, trainer.progress, seconds)
         return path
 
     def _eval(self, config: Config) -> Any:
@@ -246,6 +226,40 @@ def detector_path(config: Config) -> Path:
     return category_folder(config) / "detector.safetensors"
 
 
+def save_detector(
+    network: paddle.nn.Layer,
+    config: Config,
+    good: ImageStore,
+    held_out: ImageStore | None,
+    progress: Progress,
+    seconds: float,
+) -> Path:
+    """Makes a trained network a calibrated Detector and writes it; returns its file.
+
+    Args:
+        network: trained, in evaluation mode.
+        good, held_out: as :func:`ppcls_sspcab.engine.fit.fit_detector` takes them.
+        progress: steps done and the selected epoch, for the protocol.
+        seconds: how long the training took.
+    """
+    detector, calibration = fit_detector(network, config, good, held_out)
+    card = DetectorCard(
+        arch={**config["Arch"], "pretrained": False},
+        density=dict(config["Density"]),
+        preprocess=config.preprocess,
+        category=config.run.category,
+        calibration=calibration,
+        protocol=_protocol(config, progress, len(good), held_out, seconds),
+    )
+    path = detector_path(config)
+    detector.save(path, card)
+    get_logger().info(
+        f"{config.run.category}: threshold {calibration.threshold:.5f} "
+        f"({calibration.method}; {calibration.note}); detector saved to {path}"
+    )
+    return path
+
+
 def _set_device(device: str) -> None:
     has_gpu = paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
     if device == "gpu" and not has_gpu:
@@ -257,7 +271,7 @@ def _set_device(device: str) -> None:
 
 
 def _protocol(
-    config: Config, progress: Any, pictures: int, held_out: Any, seconds: float
+    config: Config, progress: Progress, pictures: int, held_out: Any, seconds: float
 ) -> dict[str, Any]:
     run = config.run
     return {
