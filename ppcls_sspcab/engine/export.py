@@ -252,8 +252,8 @@ def _compare(
 
 def _distance(found: np.ndarray, expected: np.ndarray) -> float:
     """Largest difference, relative to the largest value."""
-    largest = float(np.abs(expected).max(initial=0.0))
-    return float(np.abs(found - expected).max(initial=0.0)) / max(largest, 1e-12)
+    largest = float(np.abs(expected).max())
+    return float(np.abs(found - expected).max()) / max(largest, 1e-12)
 
 
 def _require_close(runtime: str, output: str, difference: float) -> None:
