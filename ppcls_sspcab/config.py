@@ -51,6 +51,10 @@ class GlobalSection:
         use_visualdl: also writes VisualDL scalars.
         save_inference_dir: folder of the exported model; default
             ``<output_dir>/<category>/inference``.
+        engine: ``builtin``, or ``paddleclas``: the verbs run PaddleClas's own engine, of the
+            checkout that the environment's ``PADDLECLAS_HOME`` names.
+        paddleclas: further keys of section ``Global`` for PaddleClas's engine, such as
+            ``{update_freq: 2}``; the built-in one does not read them.
     """
 
     data_root: str = "dataset"
@@ -73,6 +77,8 @@ class GlobalSection:
     on_error: Literal["stop", "skip"] = "stop"
     use_visualdl: bool = False
     save_inference_dir: str | None = None
+    engine: Literal["builtin", "paddleclas"] = "builtin"
+    paddleclas: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _at_least(self, epochs=1, iter_per_epoch=1, print_batch_step=1, eval_interval=1)

@@ -14,7 +14,7 @@ import paddle
 from paddle import nn
 from tqdm import tqdm
 
-from ppcls_sspcab.config import Config
+from ppcls_sspcab.config import Config, GlobalSection
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.data.views import (
     CutPasteViews,
@@ -146,9 +146,7 @@ class Trainer:
                     self._end_epoch(self.progress.step // self.run.iter_per_epoch, validate)
 
     def _step(self, step: int, images: paddle.Tensor, labels: paddle.Tensor) -> dict[str, float]:
-        # Layers that draw (dropout in a plug-in's backbone) repeat themselves after a resume.
-        paddle.seed(hash((self.run.seed, step)) & 0x7FFFFFFF)
-        self._set_warm_up(step)
+        begin_step(self.network, self.run, step)
         self.network.train()
         with self._autocast():
             output = self._forward(images)
@@ -229,12 +227,6 @@ class Trainer:
         for images, labels in loader:
             yield flatten_views(images, labels)
 
-    def _set_warm_up(self, step: int) -> None:
-        if step < self.run.freeze_steps:
-            self.network.freeze_backbone()
-        else:
-            self.network.unfreeze_backbone()
-
     def _build_scaler(self) -> paddle.amp.GradScaler | None:
         amp = self._config.amp
         if not amp.use_amp or paddle.device.get_device().startswith("cpu"):
@@ -263,6 +255,16 @@ class Trainer:
         wanted = str(self.run.checkpoints)
         named = self._checkpoint_path(wanted)
         return named if named.is_file() or wanted in ("latest", "best") else Path(wanted)
+
+
+def begin_step(network: nn.Layer, run: GlobalSection, step: int) -> None:
+    """Seeds Paddle's generator for a step, counted from 0, and holds the backbone in the first."""
+    # Layers that draw (dropout in a plug-in's backbone) repeat themselves after a resume.
+    paddle.seed(hash((run.seed, step)) & 0x7FFFFFFF)
+    if step < run.freeze_steps:
+        network.freeze_backbone()
+    else:
+        network.unfreeze_backbone()
 
 
 @contextmanager
