@@ -1,6 +1,7 @@
 # make install   the environment, in .venv
 # make demo      the environment, then the demo: generate pictures, train, evaluate, export, predict
 # make test      the environment, then lint and tests
+# make test-paddleclas PADDLECLAS_HOME=DIR   the tests inside a PaddleClas checkout's own engine
 # make clean     removes the environment and all caches; output/ stays
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ EXTRAS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test test-paddleclas lint clean
 
 install: $(STAMP)
 
@@ -56,6 +57,10 @@ lint: install
 
 test: lint
 	$(BIN)/python -m pytest
+
+# Without PADDLECLAS_HOME they run in the wheel that still holds the engine, as `make test` does.
+test-paddleclas: install
+	PADDLECLAS_HOME='$(PADDLECLAS_HOME)' $(BIN)/python -m pytest tests/integrations
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,84 @@
+"""A real PaddleClas with its engine, unmodified, and processes that run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from integrations_support import environment
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+WHEEL = "paddleclas==2.4.0"  # the newest release whose wheel holds the engine
+RECORDER = Path(__file__).with_name("recorder.py")
+
+
+@pytest.fixture(scope="session")
+def paddleclas_home() -> Path:
+    """The folder that holds ``ppcls``: of PADDLECLAS_HOME, else of the wheel."""
+    if os.environ.get("PADDLECLAS_HOME"):
+        return Path(os.environ["PADDLECLAS_HOME"]).resolve()
+    pytest.importorskip("cv2", reason="PaddleClas needs OpenCV", exc_type=ImportError)
+    pytest.importorskip("easydict", reason="PaddleClas needs easydict")
+    target = REPOSITORY / "build" / "paddleclas24"
+    if not (target / "paddleclas" / "ppcls" / "engine").is_dir():
+        _install(target)
+    return target / "paddleclas"
+
+
+def _install(target: Path) -> None:
+    part = target.with_name(f"{target.name}-{os.getpid()}")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
+    outcome = subprocess.run(
+        [*command, str(part), WHEEL], check=False, capture_output=True, text=True
+    )
+    if outcome.returncode:
+        shutil.rmtree(part, ignore_errors=True)
+        pytest.skip(f"{WHEEL} could not be installed: {outcome.stderr.strip()[-300:]}")
+    shutil.rmtree(target, ignore_errors=True)
+    part.rename(target)
+
+
+@pytest.fixture(scope="session")
+def is_checkout(paddleclas_home: Path) -> bool:
+    """Whether this PaddleClas is of today, with EMA and gradient accumulation."""
+    return "update_freq" in (paddleclas_home / "ppcls" / "engine" / "engine.py").read_text()
+
+
+Run = Callable[..., "Outcome"]
+
+
+class Outcome:
+    """What a process did: its text, and the weighted losses of each step, in full precision."""
+
+    def __init__(self, text: str, losses: list[dict[str, float]]) -> None:
+        self.text = text
+        self.losses = losses
+
+
+@pytest.fixture
+def run(paddleclas_home: Path, tmp_path: Path) -> Run:
+    """Runs words of ``python -m ppcls_sspcab.paddleclas`` (several lists: one after the other)."""
+
+    def run_words(*commands: Sequence[Any], launcher: Sequence[str] = (), **env: str) -> Outcome:
+        losses = tmp_path / "losses.json"
+        words = json.dumps([[str(word) for word in command] for command in commands])
+        process = subprocess.run(
+            [sys.executable, "-W", "ignore", *launcher, str(RECORDER), str(losses), words],
+            env=environment(paddleclas_home, **env),
+            cwd=tmp_path,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        assert process.returncode == 0, process.stdout[-3000:] + process.stderr[-3000:]
+        return Outcome(process.stdout + process.stderr, json.loads(losses.read_text()))
+
+    return run_words

@@ -1,0 +1,40 @@
+"""Runs ``python -m ppcls_sspcab.paddleclas`` and writes down every loss PaddleClas's loop logs.
+
+recorder.py LOSSES.json '[["train", "-c", "a.yaml"], ["eval", "-c", "a.yaml"]]'
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+
+def record() -> list[dict[str, float]]:
+    from ppcls.engine.train import train
+
+    original, losses = train.update_loss, []
+
+    def update_loss(trainer: object, loss_dict: dict, batch_size: int) -> None:
+        losses.append({name: float(value) for name, value in loss_dict.items()})
+        original(trainer, loss_dict, batch_size)
+
+    train.update_loss = update_loss
+    return losses
+
+
+if __name__ == "__main__":
+    from ppcls_sspcab import paddleclas
+    from ppcls_sspcab.integrations.paddleclas import install
+
+    target, words = Path(sys.argv[1]), json.loads(sys.argv[2])
+    install()
+    losses = record()
+    for command in words:
+        code = paddleclas.main(command)
+        if code:
+            sys.exit(code)
+    import paddle
+
+    if paddle.distributed.get_rank() == 0:
+        target.write_text(json.dumps(losses))
