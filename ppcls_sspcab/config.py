@@ -9,6 +9,8 @@ import copy
 import dataclasses
 import importlib
 import os
+import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -34,7 +36,7 @@ class GlobalSection:
         device: ``auto`` takes the GPU where Paddle has one.
         seed: every random number of a run follows from it.
         plugins: modules imported before anything is built; they register their own classes.
-        epochs: number of epochs.
+        epochs: number of epochs; 0 trains nothing: the baseline of the weights as they are.
         iter_per_epoch: steps of one epoch.
         freeze_steps: first steps in which the pretrained backbone, BN statistics too, stays.
         print_batch_step: steps between two log lines.
@@ -81,7 +83,7 @@ class GlobalSection:
     paddleclas: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _at_least(self, epochs=1, iter_per_epoch=1, print_batch_step=1, eval_interval=1)
+        _at_least(self, epochs=0, iter_per_epoch=1, print_batch_step=1, eval_interval=1)
         _at_least(self, seed=0, freeze_steps=0, save_interval=0, start_eval_epoch=0, cache_mb=0)
         if not self.category:
             raise ValueError("category must not be empty; 'all' runs through every category")
@@ -138,14 +140,19 @@ class CalibrationPlan:
         held_out_share: share of the good training pictures held out.
         folds: number of folds for ``k_fold``.
         validation: ``{good: FOLDER, bad: FOLDER}``, for methods that need bad pictures too.
+        pixel_fpr: share of the pixels of good pictures that may lie above the pixel threshold of
+            the anomaly map.
     """
 
     calibrate_on: Literal["held_out", "k_fold"] = "held_out"
     held_out_share: float = 0.2
     folds: int = 5
     validation: dict[str, str] | None = None
+    pixel_fpr: float = 0.005
 
     def __post_init__(self) -> None:
+        if not 0 < self.pixel_fpr < 1:
+            raise ValueError(f"pixel_fpr must lie between 0 and 1, not {self.pixel_fpr}")
         if not 0 <= self.held_out_share < 1:
             raise ValueError(f"held_out_share must lie in [0, 1), not {self.held_out_share}")
         if self.calibrate_on == "held_out" and not self.held_out_share:
@@ -177,7 +184,7 @@ REQUIRED = (
     "Density",
     "Threshold",
 )
-OPTIONAL = ("AMP", "EMA", "Metric", "Infer")
+OPTIONAL = ("AMP", "EMA", "Metric", "Infer", "Score", "Localize")
 
 
 class Config:
@@ -239,9 +246,13 @@ class Config:
     def load_plugins(self) -> None:
         """Imports the modules that ``Global.plugins`` names, so that they register their classes.
 
+        They are looked for in the working directory too, from wherever the program was started.
+
         Raises:
             ConfigError: a module that cannot be found.
         """
+        if self.run.plugins and os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())
         for index, module in enumerate(self.run.plugins):
             try:
                 importlib.import_module(module)
@@ -413,14 +424,11 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _teach_exponents() -> None:
-    import re
-
-    pattern = re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
-    _Loader.add_implicit_resolver("tag:yaml.org,2002:float", pattern, list("-+0123456789."))
-
-
-_teach_exponents()
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+0123456789."),
+)
 
 
 def _merge(base: Any, over: Any) -> Any:

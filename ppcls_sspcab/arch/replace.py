@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,6 +45,7 @@ def replace_layers(
         if not isinstance(section, Mapping):
             raise ConfigError(section_key, f"must be a mapping with a 'name', not {section!r}")
         arguments = {name: value for name, value in section.items() if name != "replace"}
+        _refuse_misspelt_replace(arguments, section_key)
         place_key = f"{section_key}.replace"
         for path in _paths(backbone, section.get("replace", AUTO), place_key):
             conv = _replaceable(backbone, path, place_key)
@@ -51,6 +53,17 @@ def replace_layers(
             set_layer(backbone, path, block)
             blocks.append(block)
     return blocks
+
+
+def _refuse_misspelt_replace(arguments: dict[str, Any], key: str) -> None:
+    """The block's constructor, which checks the rest, does not know of ``replace``."""
+    block = BLOCKS.get(str(arguments.get("name")), f"{key}.name")
+    known = [name for name in inspect.signature(block).parameters if name != "channels"]
+    for name in arguments:
+        if name not in ("name", *known):
+            hint = did_you_mean(name, [*known, "replace"])
+            if "'replace'" in hint:
+                raise ConfigError(f"{key}.{name}", f"unknown key{hint}")
 
 
 def _paths(backbone: nn.Layer, replace: Any, key: str) -> list[str]:

@@ -26,11 +26,13 @@ class Progress:
 
     Attributes:
         step: training steps done.
+        seconds: time spent in them, interruptions not counted.
         best_metric: best validation figure so far; None before the first.
         best_epoch: its epoch, counted from 1.
     """
 
     step: int = 0
+    seconds: float = 0.0
     best_metric: float | None = None
     best_epoch: int | None = None
 

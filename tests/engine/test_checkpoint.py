@@ -49,12 +49,13 @@ def test_going_on_from_a_checkpoint_is_exact(tmp_path: Path, name: str) -> None:
     undisturbed = make(name)
     advance(undisturbed, 5)
     undisturbed.progress.best_metric = 0.75
+    undisturbed.progress.seconds = 2.5
     undisturbed.save(tmp_path / "latest.safetensors")
     advance(undisturbed, 5)
 
     resumed = make(name)
     resumed.load(tmp_path / "latest.safetensors")
-    assert resumed.progress == Progress(step=5, best_metric=0.75)
+    assert resumed.progress == Progress(step=5, seconds=2.5, best_metric=0.75)
     advance(resumed, 5)
 
     for key, value in weights(undisturbed).items():

@@ -1,0 +1,77 @@
+"""What the README shows, run as it stands there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def block(language: str, containing: str) -> str:
+    blocks = re.findall(rf"```{language}\n(.*?)```", README, re.S)
+    (found,) = [text for text in blocks if containing in text]
+    return found
+
+
+def test_the_plugin_example_trains_and_is_short(tmp_path: Path, demo_root: Path) -> None:
+    code = block("python", "my_losses.py")
+    assert len(code.splitlines()) < 20
+    (tmp_path / "my_losses.py").write_text(code)
+    section = yaml.safe_load(block("yaml", "plugins"))
+    section["_BASE_"] = str(REPOSITORY / "configs" / "demo.yaml")
+    section["Global"] |= {
+        "data_root": str(demo_root),
+        "category": "mesh",
+        "output_dir": str(tmp_path / "output"),
+        "epochs": 1,
+        "iter_per_epoch": 2,
+    }
+    section["Preprocess"] = {"image_size": [32, 32]}
+    section["DataLoader"] = {"Train": {"sampler": {"batch_size": 2}}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(section))
+    command = [sys.executable, REPOSITORY / "tools" / "train.py", "-c", "own.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "ShortEmbeddingLoss" in (tmp_path / "output" / "mesh" / "train.csv").read_text()
+
+
+def test_the_configuration_for_own_pictures_is_accepted(tmp_path: Path) -> None:
+    from ppcls_sspcab.config import load_config
+
+    path = tmp_path / "housing.yaml"
+    text = block("yaml", "housing").replace("configs/", f"{REPOSITORY}/configs/")
+    path.write_text(text)
+    config = load_config(path)
+    assert config.run.category == "housing"
+    assert config["DataLoader"]["Train"]["dataset"]["name"] == "FolderDataset"
+
+
+def test_links_lead_to_files() -> None:
+    for name in ("README.md", "README_zh.md", *(str(p) for p in (REPOSITORY / "docs").glob("*.md"))):
+        page = REPOSITORY / name
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{name}: {target}"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["train", "--help"]])
+def test_help_loads_nothing_heavy(words: list[str]) -> None:
+    program = (
+        "import sys; from ppcls_sspcab.cli import main\n"
+        f"try: main({words!r})\n"
+        "except SystemExit as end: assert not end.code\n"
+        "heavy = {'paddle', 'sklearn', 'matplotlib', 'scipy', 'paddleclas'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
