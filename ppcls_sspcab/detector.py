@@ -1,11 +1,11 @@
-"""The Detector: network, density and threshold in one layer with one forward."""
+"""The Detector: network, image score, anomaly map and thresholds in one layer, one forward."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,22 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ppcls_sspcab.density.base import Density
+from ppcls_sspcab.arch.features import FeatureReader
 from ppcls_sspcab.density.threshold import Calibration
-from ppcls_sspcab.errors import ModelError, UserError
-from ppcls_sspcab.registry import ARCHITECTURES, DENSITIES
+from ppcls_sspcab.errors import ConfigError, ModelError, UserError
+from ppcls_sspcab.localize.base import Localizer
+from ppcls_sspcab.registry import ARCHITECTURES, DENSITIES, IMAGE_SCORES, LOCALIZERS
 from ppcls_sspcab.runtime.image import Preprocess
+from ppcls_sspcab.scoring.base import ImageScore
 from ppcls_sspcab.utils.files import atomic_write
+from ppcls_sspcab.utils.fitted import fitted_arrays, load_fitted_arrays
 from ppcls_sspcab.utils.weights import load_into, read_metadata, read_weights, write_safetensors
 from ppcls_sspcab.version import __version__
 
-FORMAT = 1
+FORMAT = 2
+DEFAULT_SCORE = {"name": "embedding"}
+
+Features = dict[str, paddle.Tensor]
 
 
 @dataclasses.dataclass
@@ -37,6 +43,9 @@ class DetectorCard:
         category: the product the detector was made for.
         calibration: how the threshold was found.
         protocol: seed, steps, selection and the like, as they go into the results.
+        score: section ``Score``.
+        localize: section ``Localize``; None for a detector without maps.
+        pixel_calibration: how the pixel threshold was found.
     """
 
     arch: dict[str, Any]
@@ -45,6 +54,9 @@ class DetectorCard:
     category: str
     calibration: Calibration | None = None
     protocol: dict[str, Any] = dataclasses.field(default_factory=dict)
+    score: dict[str, Any] = dataclasses.field(default_factory=lambda: dict(DEFAULT_SCORE))
+    localize: dict[str, Any] | None = None
+    pixel_calibration: Calibration | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -54,9 +66,12 @@ class DetectorCard:
             "paddle": paddle.__version__,
             "category": self.category,
             "preprocess": self.preprocess.to_dict(),
-            "calibration": dataclasses.asdict(self.calibration) if self.calibration else None,
+            "calibration": _plain(self.calibration),
+            "pixel_calibration": _plain(self.pixel_calibration),
             "arch": self.arch,
             "density": self.density,
+            "score": self.score,
+            "localize": self.localize,
             "protocol": self.protocol,
         }
 
@@ -71,14 +86,16 @@ class DetectorCard:
             card = json.loads(text)
             if card["format"] != FORMAT:
                 raise ModelError(f"{path}: format {card['format']!r}; this version reads {FORMAT}")
-            calibration = card["calibration"]
             return cls(
                 arch=dict(card["arch"]),
                 density=dict(card["density"]),
                 preprocess=Preprocess.from_dict(card["preprocess"]),
                 category=str(card["category"]),
-                calibration=Calibration(**calibration) if calibration else None,
+                calibration=_calibration(card["calibration"]),
                 protocol=dict(card["protocol"]),
+                score=dict(card["score"]),
+                localize=card["localize"],
+                pixel_calibration=_calibration(card["pixel_calibration"]),
             )
         except (KeyError, TypeError, ValueError, UserError) as error:
             raise ModelError(f"{path}: damaged description: {error}") from error
@@ -88,19 +105,37 @@ class Detector(nn.Layer):
     """Scores pictures: evaluation, prediction and export all run this forward.
 
     Args:
-        network: gives the embedding, by ``embed(images) -> [N, D]``.
-        density: scores the embedding.
+        network: gives the embedding, by ``embed(images) -> [N, D]``, and whatever else the image
+            score and the localizer need, see :class:`ppcls_sspcab.arch.features.FeatureReader`.
+        image_score: makes one number a picture.
+        localizer: makes the anomaly map; None for a detector without maps.
 
-    Buffers: ``threshold`` and ``scale``, float32 scalars.
+    Buffers: ``threshold`` and ``scale``, with a localizer also ``pixel_threshold`` and
+    ``pixel_scale``, float32 scalars.
+
+    Raises:
+        ConfigError: an image score that reads the map, without a localizer.
     """
 
-    def __init__(self, network: nn.Layer, density: Density) -> None:
+    def __init__(
+        self, network: nn.Layer, image_score: ImageScore, localizer: Localizer | None = None
+    ) -> None:
         super().__init__()
+        if image_score.needs_map and localizer is None:
+            raise ConfigError(
+                "Score", "reads the anomaly map: set Localize, such as {name: FeatureGaussian}"
+            )
         self.network = network
-        self.density = density
-        self.register_buffer("threshold", paddle.full([], float("nan")))
-        self.register_buffer("scale", paddle.ones([]))
-        self._embed: Callable[[paddle.Tensor], paddle.Tensor] = network.embed
+        self.image_score = image_score
+        self.localizer = localizer
+        names = ("", "pixel_") if localizer is not None else ("",)
+        for name in names:
+            self.register_buffer(f"{name}threshold", paddle.full([], float("nan")))
+            self.register_buffer(f"{name}scale", paddle.ones([]))
+        self._reader = FeatureReader(
+            network, image_score.needs + (localizer.needs if localizer is not None else ())
+        )
+        self._features: Callable[[paddle.Tensor], Features] = self.features
 
     def forward(self, images: paddle.Tensor) -> dict[str, paddle.Tensor]:
         """Scores normalised pictures.
@@ -110,30 +145,73 @@ class Detector(nn.Layer):
 
         Returns:
             ``score`` float32 [N], larger is worse; ``normalized_score`` float32 [N] in (0, 1),
-            above 0.5 where the score is above the threshold; ``embedding`` float32 [N, D].
+            above 0.5 where the score is above the threshold; ``embedding`` float32 [N, D]; with a
+            localizer ``map`` float32 [N, H, W] in (0, 1), above 0.5 where a pixel is above the
+            pixel threshold: calibrated once, never by the picture.
         """
-        return self.score(self._embed(images))
+        return self.judge(self.run_network(images))
 
-    def score(self, embedding: paddle.Tensor) -> dict[str, paddle.Tensor]:
-        """The part of :meth:`forward` behind the network; embedding: float32 [N, D]."""
-        score = self.density(embedding)
-        deviation = (score - self.threshold) / self.scale
-        normalized_score = 0.5 + 0.5 * deviation / (1.0 + deviation.abs())
-        return {"score": score, "normalized_score": normalized_score, "embedding": embedding}
+    def run_network(self, images: paddle.Tensor) -> Features:
+        """:meth:`features`, by whatever runs the network just now (:meth:`features_by`)."""
+        return self._features(images)
 
-    def calibrate(self, calibration: Calibration) -> None:
-        """Sets the threshold and the scale of the normalised score."""
+    def features(self, images: paddle.Tensor) -> Features:
+        """The part of :meth:`forward` that runs the network, once.
+
+        Returns:
+            what the image score needs, by name, ``embedding`` [N, D] among it, and with a
+            localizer its ``cells`` [N, d, h, w].
+        """
+        found = self._reader(images)
+        if self.localizer is not None:
+            found["cells"] = self.localizer.cells(found)
+        return {name: found[name] for name in self.feature_names}
+
+    @property
+    def feature_names(self) -> list[str]:
+        """What :meth:`features` returns, by name."""
+        cells = ["cells"] if self.localizer is not None else []
+        return [*sorted({"embedding", *self.image_score.needs}), *cells]
+
+    def judge(self, features: Features) -> dict[str, paddle.Tensor]:
+        """The part of :meth:`forward` behind the network."""
+        score, anomaly_map = self.raw(features)
+        judged = {
+            "score": score,
+            "normalized_score": _normalized(score, self.threshold, self.scale),
+            "embedding": features["embedding"],
+        }
+        if anomaly_map is not None:
+            judged["map"] = _normalized(anomaly_map, self.pixel_threshold, self.pixel_scale)
+        return judged
+
+    def raw(self, features: Features) -> tuple[paddle.Tensor, paddle.Tensor | None]:
+        """Score [N] and map [N, H, W] (None without a localizer) before any calibration."""
+        anomaly_map = self.localizer(features["cells"]) if self.localizer is not None else None
+        return self.image_score(features, anomaly_map), anomaly_map
+
+    def fit(self, features: Mapping[str, np.ndarray]) -> None:
+        """Learns good pictures; features: as :meth:`features` gives them, of N >= 2 pictures."""
+        if self.localizer is not None:
+            self.localizer.fit(features["cells"])
+        self.image_score.fit(features)
+
+    def calibrate(self, calibration: Calibration, pixels: Calibration | None = None) -> None:
+        """Sets the thresholds and scales of the normalised score and, with a localizer, map."""
         self.threshold.set_value(np.asarray(calibration.threshold, np.float32))
         self.scale.set_value(np.asarray(calibration.scale, np.float32))
+        if pixels is not None:
+            self.pixel_threshold.set_value(np.asarray(pixels.threshold, np.float32))
+            self.pixel_scale.set_value(np.asarray(pixels.scale, np.float32))
 
     @contextmanager
-    def embedding_by(self, embed: Callable[[paddle.Tensor], paddle.Tensor]) -> Iterator[None]:
-        """While the block runs, :meth:`forward` has its network run by ``embed``, an equal one."""
-        self._embed = embed
+    def features_by(self, features: Callable[[paddle.Tensor], Features]) -> Iterator[None]:
+        """While the block runs, :meth:`forward` has its network run by an equal function."""
+        self._features = features
         try:
             yield
         finally:
-            self._embed = self.network.embed
+            self._features = self.features
 
     def save(self, path: str | os.PathLike[str], card: DetectorCard) -> None:
         """Writes ``path`` (safetensors, the card in its header) and a readable ``.json`` beside.
@@ -143,8 +221,8 @@ class Detector(nn.Layer):
         arrays = {
             f"network.{name}": value.numpy() for name, value in self.network.state_dict().items()
         }
-        arrays |= {f"density.{name}": value for name, value in self.density.arrays().items()}
-        arrays |= {"threshold": self.threshold.numpy(), "scale": self.scale.numpy()}
+        arrays |= fitted_arrays(self)
+        arrays |= {name: getattr(self, name).numpy() for name in self._calibrated()}
         text = json.dumps(card.to_dict(), indent=2, ensure_ascii=False)
         write_safetensors(path, arrays, {"detector": text})
         atomic_write(Path(path).with_suffix(".json"), text + "\n")
@@ -163,18 +241,71 @@ class Detector(nn.Layer):
             raise ModelError(f"{path}: holds weights but no detector; give a detector.safetensors")
         card = DetectorCard.from_json(text, path)
         arrays = read_weights(path)
-        for name in ("threshold", "scale"):
-            if name not in arrays or arrays[name].shape != ():
-                raise ModelError(f"{path}: the array {name!r} is missing or damaged")
         network = ARCHITECTURES.build({**card.arch, "pretrained": False}, "Arch")
         _load_exactly(network, arrays, "network.", path)
-        density = DENSITIES.build(card.density, "Density", embedding_size=network.embedding_size)
-        density.load_arrays(_part(arrays, "density."))
-        detector = cls(network, density)
-        detector.threshold.set_value(arrays["threshold"])
-        detector.scale.set_value(arrays["scale"])
+        detector = build_detector(
+            network, card.preprocess.image_size, card.density, card.score, card.localize
+        )
+        for name in detector._calibrated():
+            if name not in arrays or arrays[name].shape != ():
+                raise ModelError(f"{path}: the array {name!r} is missing or damaged")
+            getattr(detector, name).set_value(arrays[name])
+        load_fitted_arrays(
+            detector,
+            {
+                name: value
+                for name, value in arrays.items()
+                if name.startswith(("image_score.", "localizer."))
+            },
+        )
         detector.eval()
         return detector, card
+
+    def _calibrated(self) -> list[str]:
+        names = ["threshold", "scale"]
+        return names if self.localizer is None else [*names, "pixel_threshold", "pixel_scale"]
+
+
+def build_detector(
+    network: nn.Layer,
+    image_size: Sequence[int],
+    density: Mapping[str, Any],
+    score: Mapping[str, Any],
+    localize: Mapping[str, Any] | None,
+) -> Detector:
+    """A detector that is not fitted yet, of the sections ``Density``, ``Score``, ``Localize``.
+
+    Raises:
+        ConfigError: a wrong name, key or value in one of them.
+    """
+
+    def build_density() -> nn.Layer:
+        return DENSITIES.build(density, "Density", embedding_size=network.embedding_size)
+
+    image_score = IMAGE_SCORES.build(score, "Score", density=build_density)
+    localizer = None
+    if localize is not None:
+        localizer = LOCALIZERS.build(
+            localize, "Localize", network=network, image_size=list(image_size)
+        )
+    detector = Detector(network, image_score, localizer)
+    detector.eval()
+    return detector
+
+
+def _normalized(
+    values: paddle.Tensor, threshold: paddle.Tensor, scale: paddle.Tensor
+) -> paddle.Tensor:
+    deviation = (values - threshold) / scale
+    return 0.5 + 0.5 * deviation / (1.0 + deviation.abs())
+
+
+def _plain(calibration: Calibration | None) -> dict[str, Any] | None:
+    return dataclasses.asdict(calibration) if calibration else None
+
+
+def _calibration(values: Mapping[str, Any] | None) -> Calibration | None:
+    return Calibration(**values) if values else None
 
 
 def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

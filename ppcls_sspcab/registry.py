@@ -191,6 +191,8 @@ def _matches(value: Any, hint: Any) -> bool:  # noqa: PLR0911 - one line a kind 
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     container = origin or hint
+    if container is Callable:
+        return callable(value)
     if not inspect.isclass(container):
         return True
     if issubclass(container, (str, bytes)):
@@ -286,6 +288,21 @@ THRESHOLDS: Registry = Registry(
     "threshold",
     "A class whose ``fit(good_scores float [N])`` returns a ``Calibration``.",
     package="ppcls_sspcab.density",
+)
+IMAGE_SCORES: Registry = Registry(
+    "image score",
+    "A ``ppcls_sspcab.scoring.base.ImageScore``, built from the section ``Score`` with "
+    "``density``, a function that builds the density of section ``Density``; "
+    "``fit(features)`` learns good pictures, ``forward(features, anomaly_map)`` returns anomaly "
+    "scores float32 [N], larger is worse.",
+    package="ppcls_sspcab.scoring",
+)
+LOCALIZERS: Registry = Registry(
+    "localizer",
+    "A ``ppcls_sspcab.localize.base.Localizer``, built as ``Localizer(network, image_size, "
+    "**kwargs)``; ``cells(features)`` is its part of the network's pass, ``fit(cells)`` learns "
+    "good pictures, ``forward(cells)`` returns a map float32 [N, H, W], larger is worse.",
+    package="ppcls_sspcab.localize",
 )
 METRICS: Registry = Registry(
     "metric",

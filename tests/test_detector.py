@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,11 +10,11 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_sspcab.density.gaussian import GaussianDensity
 from ppcls_sspcab.density.threshold import TargetFPR
-from ppcls_sspcab.detector import Detector, DetectorCard
+from ppcls_sspcab.detector import DEFAULT_SCORE, Detector, DetectorCard, build_detector
 from ppcls_sspcab.engine.onednn import accelerated
-from ppcls_sspcab.errors import ModelError
+from ppcls_sspcab.engine.scoring import combine, read_features, score_parts
+from ppcls_sspcab.errors import ConfigError, ModelError
 from ppcls_sspcab.registry import ARCHITECTURES
 from ppcls_sspcab.runtime.image import Preprocess
 
@@ -30,18 +31,34 @@ def images() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(7, 3, 32, 48)).astype(np.float32)
 
 
-@pytest.fixture(scope="module")
-def detector(images: np.ndarray) -> Detector:
+def fitted(images: np.ndarray, score: dict, localize: dict | None) -> Detector:
     paddle.seed(0)
     network = ARCHITECTURES.build(ARCH, "Arch")
     network.eval()
-    made = Detector(network, GaussianDensity(embedding_size=network.embedding_size))
-    made.eval()
-    with paddle.no_grad():
-        embeddings = network.embed(paddle.to_tensor(images)).numpy()
-    made.density.fit(embeddings)
-    made.calibrate(TargetFPR(0.2).fit(made.density.score(embeddings)))
+    made = build_detector(network, (32, 48), {"name": "GaussianDensity"}, score, localize)
+    found = read_features(made, images)
+    made.fit(found)
+    parts, pixels = score_parts(made, found, 1000)
+    made.image_score.align(parts)
+    calibration = TargetFPR(0.2).fit(combine(made, parts))
+    made.calibrate(calibration, TargetFPR(0.01).fit(pixels) if localize else None)
     return made
+
+
+@pytest.fixture(scope="module")
+def detector(images: np.ndarray) -> Detector:
+    return fitted(images, DEFAULT_SCORE, None)
+
+
+FUSED = {"name": "fused", "parts": ["embedding", "embedding_max", "logit", "map_max"]}
+LOCALIZERS = [{"name": "FeatureGaussian", "channels": 16}, {"name": "SSPCABError"}]
+
+
+@pytest.fixture(scope="module", params=LOCALIZERS, ids=lambda section: section["name"])
+def mapping(images: np.ndarray, request: pytest.FixtureRequest) -> tuple[Detector, DetectorCard]:
+    """A detector with a map, and its card."""
+    made = dataclasses.replace(card(), score=FUSED, localize=request.param)
+    return fitted(images, FUSED, request.param), made
 
 
 def run(detector: Detector, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -114,10 +131,86 @@ def test_files_that_are_no_detector_are_refused(detector: Detector, tmp_path: Pa
     for broken_arrays, broken_text in (
         (dropped, text),
         ({n: v for n, v in arrays.items() if n != "threshold"}, text),
-        (arrays, text.replace('"format": 1', '"format": 99')),
+        (arrays, text.replace('"format": 2', '"format": 99')),
         (arrays, "{}"),
         (arrays, "no json"),
     ):
         save_file(broken_arrays, path, {"detector": broken_text})
         with pytest.raises(ModelError, match=str(path)):
             Detector.load(path)
+
+
+def test_the_map_is_one_half_at_the_pixel_threshold(
+    mapping: tuple[Detector, DetectorCard], images: np.ndarray
+) -> None:
+    detector, _ = mapping
+    found = run(detector, images)["map"]
+    with paddle.no_grad():
+        raw = detector.raw(detector.features(paddle.to_tensor(images)))[1].numpy()
+    deviation = (raw - float(detector.pixel_threshold)) / float(detector.pixel_scale)
+    np.testing.assert_allclose(found, 0.5 + 0.5 * deviation / (1 + abs(deviation)), atol=1e-4)
+    assert found.shape == (7, 32, 48)
+    above = raw > float(detector.pixel_threshold)
+    assert np.mean(above) <= 0.02
+    assert np.mean((found > 0.5) == above) > 0.999
+
+
+def test_a_map_is_not_scaled_by_its_own_picture(
+    mapping: tuple[Detector, DetectorCard], images: np.ndarray
+) -> None:
+    detector, _ = mapping
+    together = run(detector, images)["map"]
+    alone = np.concatenate([run(detector, image[None])["map"] for image in images])
+    np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-4)
+    worse = run(detector, images[:1] * 4)["map"]
+    assert worse.max() > together[0].max()
+
+
+def test_a_detector_with_a_map_comes_back_and_runs_by_onednn(
+    mapping: tuple[Detector, DetectorCard], images: np.ndarray, tmp_path: Path
+) -> None:
+    detector, described = mapping
+    path = tmp_path / "detector.safetensors"
+    detector.save(path, described)
+    loaded, read = Detector.load(path)
+    assert read == described
+    expected = run(detector, images)
+    for key, value in run(loaded, images).items():
+        np.testing.assert_array_equal(value, expected[key], err_msg=key)
+    with accelerated(loaded, (32, 48)):
+        for key, value in run(loaded, images).items():
+            np.testing.assert_allclose(value, expected[key], rtol=1e-3, atol=1e-3, err_msg=key)
+
+
+def test_both_runtimes_give_the_same_map(
+    mapping: tuple[Detector, DetectorCard], tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime", reason="the ONNX extra is not installed")
+    from ppcls_sspcab.engine.export import export_detector
+    from ppcls_sspcab.runtime.predictor import Predictor
+
+    detector, described = mapping
+    folder = export_detector(detector, described, tmp_path / "inference", ("paddle", "onnx"))
+    pixels = np.random.default_rng(3).integers(0, 256, (3, 32, 48, 3), np.uint8)
+    expected = run(detector, described.preprocess.normalize(pixels))
+    for backend in ("paddle", "onnx"):
+        found = Predictor(folder, backend=backend).outputs(list(pixels))
+        assert set(found) == {"score", "normalized_score", "embedding", "map"}
+        for key, value in expected.items():
+            np.testing.assert_allclose(found[key], value, rtol=1e-3, atol=1e-3, err_msg=key)
+
+
+def test_the_network_runs_once_for_score_and_map(
+    mapping: tuple[Detector, DetectorCard], images: np.ndarray
+) -> None:
+    detector, _ = mapping
+    runs = []
+    hook = detector.network.backbone.register_forward_post_hook(lambda *_: runs.append(1))
+    run(detector, images)
+    hook.remove()
+    assert len(runs) == 1
+
+
+def test_a_score_of_the_map_needs_a_map(images: np.ndarray) -> None:
+    with pytest.raises(ConfigError, match="set Localize"):
+        fitted(images, {"name": "map_max"}, None)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 import paddle
-from paddle import nn
 
 from ppcls_sspcab.errors import DataError, ModelError
+from ppcls_sspcab.utils.fitted import FittedLayer
 
 # The smallest standard deviation that is believed, as a part of the embeddings' root mean square:
 # below it lies what float32 and another runtime change in a network's output.
@@ -16,7 +16,7 @@ RELATIVE_FLOOR = 1e-3
 MAX_SCORE = 1e15
 
 
-class Density(nn.Layer):
+class Density(FittedLayer):
     """A density of the embeddings of good pictures; its buffers are all it has learnt.
 
     A subclass gives ``_estimate`` and ``_score``. Before :meth:`fit` or :meth:`load_arrays` every
@@ -31,12 +31,9 @@ class Density(nn.Layer):
     def __init__(
         self, embedding_size: int, normalize: bool, shapes: Mapping[str, tuple[int | None, ...]]
     ) -> None:
-        super().__init__()
+        super().__init__(shapes)
         self.embedding_size = embedding_size
         self.normalize = normalize
-        self._shapes = dict(shapes)
-        for name, shape in self._shapes.items():
-            self.register_buffer(name, paddle.full([size or 1 for size in shape], float("nan")))
 
     def fit(self, embeddings: np.ndarray) -> None:
         """Learns good pictures, forgetting earlier ones.
@@ -77,34 +74,6 @@ class Density(nn.Layer):
         with paddle.no_grad():
             return self(paddle.to_tensor(np.asarray(embeddings, np.float32))).numpy()
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """What was learnt, float32, as :meth:`load_arrays` takes it."""
-        return {name: getattr(self, name).numpy() for name in self._shapes}
-
-    def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Restores what :meth:`arrays` gave, of any number of fitted pictures.
-
-        Raises:
-            ModelError: an array is missing, unknown, of a wrong shape or not finite.
-        """
-        if set(arrays) != set(self._shapes):
-            raise ModelError(
-                f"{type(self).__name__} needs the arrays {sorted(self._shapes)}, got "
-                f"{sorted(arrays)}: was it saved from another density?"
-            )
-        for name, shape in self._shapes.items():
-            array = np.asarray(arrays[name])
-            if not _fits(array.shape, shape):
-                wanted = ", ".join("N" if size is None else str(size) for size in shape)
-                raise ModelError(
-                    f"{type(self).__name__}.{name} has shape {list(array.shape)}, not [{wanted}]: "
-                    "it belongs to a network with another embedding size"
-                )
-            if not np.isfinite(array).all():
-                raise ModelError(f"{type(self).__name__}.{name} holds values that are not finite")
-        for name in self._shapes:
-            self.register_buffer(name, paddle.to_tensor(np.asarray(arrays[name], np.float32)))
-
     def _estimate(self, points: np.ndarray) -> dict[str, np.ndarray]:
         """The buffers' values from float64 [N, D], already normalised."""
         raise NotImplementedError
@@ -138,9 +107,3 @@ class Density(nn.Layer):
 def deviation_floor(points: np.ndarray) -> float:
     """The smallest standard deviation of a component that is told from rounding; > 0."""
     return RELATIVE_FLOOR * max(float(np.sqrt(np.mean(points**2))), 1e-6)
-
-
-def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
-    return len(shape) == len(wanted) and all(
-        size > 0 and other in (None, size) for size, other in zip(shape, wanted, strict=True)
-    )

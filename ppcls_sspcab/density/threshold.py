@@ -9,7 +9,6 @@ from fractions import Fraction
 
 import numpy as np
 
-from ppcls_sspcab.density.base import Density
 from ppcls_sspcab.errors import DataError, ModelError
 from ppcls_sspcab.registry import THRESHOLDS
 
@@ -187,40 +186,39 @@ def spread(scores: np.ndarray) -> float:
     return 0.1 * abs(median) or 1.0
 
 
-def out_of_fold_scores(
-    density_factory: Callable[[], Density], embeddings: np.ndarray, folds: int, seed: int
+def out_of_fold(
+    judge: Callable[[np.ndarray, np.ndarray], np.ndarray], count: int, folds: int, seed: int
 ) -> np.ndarray:
-    """Scores every good picture by a density that was fitted without it.
+    """Judges every good picture by what was fitted without it.
 
     The network has seen these pictures, and each fold's density is fitted on fewer of them than
     the final one, which raises their scores a little: a threshold found on them is usually
     cautious, but nothing is guaranteed (:meth:`Calibration.without_guarantee`).
 
     Args:
-        density_factory: builds an unfitted density.
-        embeddings: float [N, D], N >= 3.
-        folds: number of folds, >= 2; at most N are used.
+        judge: takes the numbers of the pictures to fit to and of those to judge, int [M] and [K],
+            and returns what it says of the latter, float [K, ...].
+        count: number of pictures, >= 3.
+        folds: number of folds, >= 2; at most ``count`` are used.
         seed: of the shuffling.
 
     Returns:
-        float64 [N], in the order of ``embeddings``.
+        float64 [count, ...], in the order of the pictures.
 
     Raises:
         DataError: fewer than 3 pictures.
     """
     from sklearn.model_selection import KFold
 
-    count = len(embeddings)
     if count < 3:
         raise DataError(f"k-fold calibration needs at least 3 good pictures, got {count}")
     # Of 3 pictures in 2 folds, one density would be left with a single picture.
     parts = max(min(folds, count), 2 if count > 3 else 3)
-    scores = np.empty(count)
-    for fitted, scored in KFold(parts, shuffle=True, random_state=seed).split(embeddings):
-        density = density_factory()
-        density.fit(embeddings[fitted])
-        scores[scored] = density.score(embeddings[scored])
-    return scores
+    order, found = [], []
+    for fitted, judged in KFold(parts, shuffle=True, random_state=seed).split(np.arange(count)):
+        order.append(judged)
+        found.append(np.asarray(judge(fitted, judged), np.float64))
+    return np.concatenate(found)[np.argsort(np.concatenate(order))]
 
 
 def _checked(values: np.ndarray, kind: str) -> np.ndarray:

@@ -14,13 +14,12 @@ from tqdm import tqdm
 from ppcls_sspcab.config import Config
 from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.store import ImageStore
-from ppcls_sspcab.density.base import Density
+from ppcls_sspcab.detector import DEFAULT_SCORE, Detector, build_detector
 from ppcls_sspcab.errors import ConfigError, DataError
 from ppcls_sspcab.loss.combined import CombinedLoss
 from ppcls_sspcab.registry import (
     ARCHITECTURES,
     DATASETS,
-    DENSITIES,
     METRICS,
     THRESHOLDS,
     TRANSFORMS,
@@ -28,6 +27,10 @@ from ppcls_sspcab.registry import (
 from ppcls_sspcab.runtime.image import Preprocess
 from ppcls_sspcab.utils.launcher import cpu_threads
 from ppcls_sspcab.utils.logging import get_logger
+
+AUTO = "auto"
+# Of equally good scores the earlier one is taken.
+CANDIDATES = ("map_max", "embedding", "embedding_max", "logit")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,9 +180,24 @@ def build_loss(config: Config) -> nn.Layer:
     return CombinedLoss(sections)
 
 
-def build_density(config: Config, network: nn.Layer) -> Density:
-    """The density of section ``Density``, not fitted yet."""
-    return DENSITIES.build(config["Density"], "Density", embedding_size=network.embedding_size)
+def unfitted_detector(config: Config, network: nn.Layer) -> Detector:
+    """The detector of sections ``Density``, ``Score`` and ``Localize``, not fitted yet.
+
+    Where the score is to be chosen (``auto``), its image score is ``fused`` of all candidates.
+    """
+    localize = config.get("Localize")
+    score = config.get("Score") or DEFAULT_SCORE
+    if chooses_score(config):
+        parts = [name for name in CANDIDATES if name != "map_max" or localize]
+        score = {"name": "fused", "parts": parts}
+    elif score == {"name": AUTO}:
+        score = DEFAULT_SCORE
+    return build_detector(network, config.preprocess.image_size, config["Density"], score, localize)
+
+
+def chooses_score(config: Config) -> bool:
+    """Whether held-out pictures choose the image score; without them ``auto`` is the paper's."""
+    return config.get("Score") == {"name": AUTO} and held_out_share(config) > 0
 
 
 def build_threshold(config: Config) -> Any:

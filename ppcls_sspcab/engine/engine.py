@@ -6,6 +6,7 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,17 +18,17 @@ from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.detector import Detector, DetectorCard
 from ppcls_sspcab.engine.build import (
     build_dataset,
-    build_density,
     build_metrics,
     build_store,
     build_threshold,
     categories,
     good_stores,
+    unfitted_detector,
 )
 from ppcls_sspcab.engine.checkpoint import Progress
 from ppcls_sspcab.engine.fit import fit_detector
 from ppcls_sspcab.engine.onednn import accelerated
-from ppcls_sspcab.engine.scoring import detect_store
+from ppcls_sspcab.engine.scoring import detect, gather, run_store
 from ppcls_sspcab.errors import ConfigError, DataError
 from ppcls_sspcab.registry import POSTPROCESSES
 from ppcls_sspcab.utils.files import atomic_write
@@ -154,7 +155,7 @@ class Engine:
         folder = category_folder(config)
         with config.naming_files(), log_file(folder / "train.log"):
             trainer = Trainer(config, folder)
-            build_density(config, trainer.network)
+            unfitted_detector(config, trainer.network)
             build_threshold(config)
             atomic_write(folder / "config.yaml", config.to_yaml())
             good, held_out = good_stores(config)
@@ -190,9 +191,14 @@ class Engine:
                 )
             store = build_store(config, samples, "reading")
             with accelerated(detector, card.preprocess.image_size):
-                found = detect_store(
-                    detector, store, card.preprocess, config.eval_sampler.batch_size, "scoring"
+                batches = run_store(
+                    partial(detect, detector),
+                    store,
+                    card.preprocess,
+                    config.eval_sampler.batch_size,
+                    "scoring",
                 )
+                found = gather(batches)
             threshold = float(detector.threshold)
             records = [
                 {
@@ -242,20 +248,29 @@ def save_detector(
         progress: steps done and the selected epoch, for the protocol.
         seconds: how long the training took.
     """
-    detector, calibration = fit_detector(network, config, good, held_out)
+    fitted = fit_detector(network, config, good, held_out)
+    calibration = fitted.calibration
     card = DetectorCard(
         arch={**config["Arch"], "pretrained": False},
         density=dict(config["Density"]),
         preprocess=config.preprocess,
         category=config.run.category,
         calibration=calibration,
-        protocol=_protocol(config, progress, len(good), held_out, seconds),
+        protocol={
+            **_protocol(config, progress, len(good), held_out, seconds),
+            "image_score": fitted.score["name"],
+            "image_score_auroc_on_synthetic_defects": fitted.synthetic_auroc,
+        },
+        score=fitted.score,
+        localize=config.get("Localize"),
+        pixel_calibration=fitted.pixel_calibration,
     )
     path = detector_path(config)
-    detector.save(path, card)
+    fitted.detector.save(path, card)
     get_logger().info(
         f"{config.run.category}: threshold {calibration.threshold:.5f} "
-        f"({calibration.method}; {calibration.note}); detector saved to {path}"
+        f"({calibration.method}; {calibration.note}) of the image score "
+        f"{fitted.score['name']!r}; detector saved to {path}"
     )
     return path
 

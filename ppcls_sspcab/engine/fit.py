@@ -1,6 +1,10 @@
-"""From a trained network to a Detector: fit the density, calibrate the threshold."""
+"""From a trained network to a Detector: fit, choose the image score, calibrate the thresholds."""
 
 from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Any
 
 import numpy as np
 from paddle import nn
@@ -8,57 +12,151 @@ from paddle import nn
 from ppcls_sspcab.config import Config
 from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.store import ImageStore
-from ppcls_sspcab.density.threshold import Calibration, out_of_fold_scores
-from ppcls_sspcab.detector import Detector
-from ppcls_sspcab.engine.build import build_density, build_store, build_threshold
+from ppcls_sspcab.density.threshold import Calibration, out_of_fold, spread
+from ppcls_sspcab.detector import DEFAULT_SCORE, Detector
+from ppcls_sspcab.engine.build import (
+    AUTO,
+    build_store,
+    build_threshold,
+    chooses_score,
+    unfitted_detector,
+)
 from ppcls_sspcab.engine.onednn import accelerated
-from ppcls_sspcab.engine.scoring import detect_store
+from ppcls_sspcab.engine.scoring import (
+    Outputs,
+    combine,
+    detect,
+    gather,
+    pixel_step,
+    read_features,
+    run_store,
+    score_parts,
+)
+from ppcls_sspcab.engine.validate import part_aurocs
 from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.runtime.sources import find_pictures
+
+# Pixels of each picture that calibrate the map, evenly spread over it: neighbours say the same.
+CALIBRATION_PIXELS = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class FittedDetector:
+    """A calibrated detector and how it came about.
+
+    Attributes:
+        detector: in evaluation mode.
+        score: section ``Score`` of its image score; never ``auto``.
+        calibration: of the image score.
+        pixel_calibration: of the map; None without one.
+        synthetic_auroc: AUROC of each image score on synthetic defects, by name, where they were
+            compared.
+    """
+
+    detector: Detector
+    score: dict[str, Any]
+    calibration: Calibration
+    pixel_calibration: Calibration | None
+    synthetic_auroc: dict[str, float]
 
 
 def fit_detector(
     network: nn.Layer, config: Config, good: ImageStore, held_out: ImageStore | None
-) -> tuple[Detector, Calibration]:
-    """Fits the density to good pictures and calibrates the threshold.
+) -> FittedDetector:
+    """Fits everything to good pictures, chooses the image score and calibrates the thresholds.
 
-    Pictures are neither augmented nor those the threshold is calibrated on: with ``held_out``,
-    these; with ``k_fold``, each one is scored by a density fitted to the other folds.
+    Pictures are neither augmented nor those the thresholds are calibrated on: with ``held_out``,
+    these; with ``k_fold``, each one is scored by what was fitted to the other folds.
 
     Args:
         network: trained, in evaluation mode.
-        good: pictures the density is fitted to.
-        held_out: pictures for the threshold; None with ``calibrate_on: k_fold``.
-
-    Returns:
-        the calibrated detector in evaluation mode, and how it was calibrated.
+        good: pictures to fit to.
+        held_out: pictures for the thresholds; None with ``calibrate_on: k_fold``.
     """
-    detector = Detector(network, build_density(config, network))
-    detector.eval()
-    batch_size = config.eval_sampler.batch_size
+    detector = unfitted_detector(config, network)
+    section = dict(config.get("Score") or DEFAULT_SCORE)
+    aurocs: dict[str, float] = {}
     with accelerated(detector, config.preprocess.image_size):
-        # The density is not fitted yet: of this pass only the embeddings count.
-        found = detect_store(detector, good, config.preprocess, batch_size, "fitting")
-        embeddings = found["embedding"]
-        detector.density.fit(embeddings)
+        features = _features(detector, config, good, "fitting")
+        detector.fit(features)
         if held_out is not None:
-            found = detect_store(detector, held_out, config.preprocess, batch_size, "calibrating")
-            scores = found["score"]
+            found = _features(detector, config, held_out, "calibrating")
+            parts, pixels = score_parts(detector, found, CALIBRATION_PIXELS)
         else:
-            scores = out_of_fold_scores(
-                lambda: build_density(config, network),
-                embeddings,
-                config.calibration.folds,
-                config.run.seed,
-            )
-        calibration = _calibrate(detector, config, scores)
-    if held_out is None:
-        calibration = calibration.without_guarantee(
+            parts, pixels = _out_of_fold(network, config, features)
+        detector.image_score.align(parts)
+        if chooses_score(config) and held_out is not None:
+            aurocs = part_aurocs(detector, config, held_out, parts)
+            section, parts = _choose(detector, aurocs, parts)
+        elif section == {"name": AUTO}:
+            section = dict(DEFAULT_SCORE)
+        calibration = _calibrate(detector, config, combine(detector, parts))
+    calibration = _weakened(calibration, held_out is None, bool(aurocs), section)
+    pixel_calibration = _calibrate_pixels(pixels, config, len(parts))
+    detector.calibrate(calibration, pixel_calibration)
+    return FittedDetector(detector, section, calibration, pixel_calibration, aurocs)
+
+
+def _features(detector: Detector, config: Config, store: ImageStore, title: str) -> Outputs:
+    batch_size = config.eval_sampler.batch_size
+    run = partial(read_features, detector)
+    return gather(run_store(run, store, config.preprocess, batch_size, title))
+
+
+def _out_of_fold(
+    network: nn.Layer, config: Config, features: Outputs
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Parts of the score [N, P] and map pixels [N, M], each by what never saw the picture."""
+    has_map = config.get("Localize") is not None
+
+    def judge(fitted: np.ndarray, judged: np.ndarray) -> np.ndarray:
+        fold = unfitted_detector(config, network)
+        fold.fit({name: value[fitted] for name, value in features.items()})
+        chosen = {name: value[judged] for name, value in features.items()}
+        parts, pixels = score_parts(fold, chosen, CALIBRATION_PIXELS)
+        return parts if pixels is None else np.concatenate([parts, pixels], axis=1)
+
+    plan = config.calibration
+    joined = out_of_fold(judge, len(features["embedding"]), plan.folds, config.run.seed)
+    if not has_map:
+        return joined, None
+    pixel_count = _pixels_of(config)
+    return joined[:, :-pixel_count], joined[:, -pixel_count:]
+
+
+def _pixels_of(config: Config) -> int:
+    height, width = config.preprocess.image_size
+    return len(range(0, height * width, pixel_step(height * width, CALIBRATION_PIXELS)))
+
+
+def _choose(
+    detector: Detector, aurocs: dict[str, float], parts: np.ndarray
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Gives the detector the score with the greatest AUROC, and returns its section and parts."""
+    names = list(aurocs)
+    best = max(names, key=lambda name: aurocs[name])
+    if best == "fused":
+        return {"name": "fused", "parts": names[:-1]}, parts
+    index = names.index(best)
+    detector.image_score = detector.image_score.members[index]
+    return {"name": best}, parts[:, index : index + 1]
+
+
+def _weakened(
+    calibration: Calibration, folded: bool, chosen: bool, section: dict[str, Any]
+) -> Calibration:
+    """The calibration without a promise that it could not keep."""
+    if folded:
+        return calibration.without_guarantee(
             "k-fold over the density: the network was trained on the pictures, so new good ones "
             "may score somewhat higher"
         )
-    detector.calibrate(calibration)
-    return detector, calibration
+    if chosen or section["name"] == "fused":
+        return calibration.without_guarantee(
+            f"{calibration.note}; the held-out pictures also chose or scaled the image score, so "
+            "the rate is kept nearly, not by proof"
+        )
+    return calibration
 
 
 def _calibrate(detector: Detector, config: Config, good_scores: np.ndarray) -> Calibration:
@@ -83,8 +181,30 @@ def _calibrate(detector: Detector, config: Config, good_scores: np.ndarray) -> C
             for path in find_pictures([validation[kind]])
         ]
         store = build_store(config, samples, f"reading {kind}")
-        found = detect_store(
-            detector, store, config.preprocess, config.eval_sampler.batch_size, f"scoring {kind}"
+        batches = run_store(
+            partial(detect, detector),
+            store,
+            config.preprocess,
+            config.eval_sampler.batch_size,
+            f"scoring {kind}",
         )
-        scores.append(found["score"])
+        scores.append(np.concatenate([batch["score"] for batch in batches]))
     return method.fit(*scores)
+
+
+def _calibrate_pixels(
+    pixels: np.ndarray | None, config: Config, pictures: int
+) -> Calibration | None:
+    """The value that a share ``pixel_fpr`` of the pixels of good pictures lies above."""
+    if pixels is None:
+        return None
+    share = config.calibration.pixel_fpr
+    return Calibration(
+        threshold=float(np.quantile(pixels, 1 - share)),
+        scale=spread(pixels),
+        method="TargetFPR",
+        pictures=pictures,
+        target_fpr=share,
+        guaranteed=False,
+        note=f"{share:.2%} of the pixels of {pictures} good pictures lie above it",
+    )

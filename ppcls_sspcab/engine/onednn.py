@@ -23,8 +23,10 @@ class OneDNNLayer:
     """A layer compiled for the CPU, with the weights that it has now, in evaluation mode.
 
     Args:
-        layer: maps images float32 [N, 3, H, W] to one tensor.
+        layer: maps images float32 [N, 3, H, W] to a tensor, or to a tuple of them.
         image_size: (H, W); the batch size is free.
+
+    Called with images it returns the list of the layer's tensors.
     """
 
     def __init__(self, layer: nn.Layer, image_size: Sequence[int]) -> None:
@@ -40,17 +42,21 @@ class OneDNNLayer:
             config.disable_glog_info()
             config.disable_gpu()
             config.enable_mkldnn()
+            # With oneDNN, Paddle 3.3.1 lets operators overwrite tensors that are also outputs.
+            config.delete_pass("inplace_pass")
             config.set_cpu_math_library_num_threads(cpu_threads())
             self._predictor = create_predictor(config)
         for sublayer, training in modes.items():
             sublayer.training = training
         self._input = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
-        self._output = self._predictor.get_output_handle(self._predictor.get_output_names()[0])
+        self._outputs = [
+            self._predictor.get_output_handle(name) for name in self._predictor.get_output_names()
+        ]
 
-    def __call__(self, images: paddle.Tensor) -> paddle.Tensor:
+    def __call__(self, images: paddle.Tensor) -> list[paddle.Tensor]:
         self._input.copy_from_cpu(np.ascontiguousarray(images.numpy()))
         self._predictor.run()
-        return paddle.to_tensor(self._output.copy_to_cpu())
+        return [paddle.to_tensor(output.copy_to_cpu()) for output in self._outputs]
 
 
 class FrozenStem:
@@ -88,7 +94,7 @@ class FrozenStem:
 
     def __call__(self, images: paddle.Tensor) -> paddle.Tensor:
         """float32 [N, 3, H, W] to the feature map behind the last frozen layer."""
-        return self._run(images)
+        return self._run(images)[0]
 
     @contextmanager
     def skipped(self) -> Iterator[None]:
@@ -119,13 +125,16 @@ class FrozenStem:
         return float((whole - apart).abs().max()) <= _TOLERANCE * float(whole.abs().max())
 
 
-class _Embed(nn.Layer):
-    def __init__(self, network: nn.Layer) -> None:
-        super().__init__()
-        self.network = network
+class _Features(nn.Layer):
+    """The part of a detector that runs its network, with outputs in a fixed order."""
 
-    def forward(self, images: paddle.Tensor) -> paddle.Tensor:
-        return self.network.embed(images)
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, images: paddle.Tensor) -> tuple[paddle.Tensor, ...]:
+        found = self.detector.features(images)
+        return tuple(found[name] for name in sorted(found))
 
 
 @contextmanager
@@ -134,5 +143,7 @@ def accelerated(detector: Detector, image_size: Sequence[int]) -> Iterator[Detec
     if not paddle.device.get_device().startswith("cpu"):
         yield detector
         return
-    with detector.embedding_by(OneDNNLayer(_Embed(detector.network), image_size)):
+    run = OneDNNLayer(_Features(detector), image_size)
+    names = sorted(detector.feature_names)
+    with detector.features_by(lambda images: dict(zip(names, run(images), strict=True))):
         yield detector

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from ppcls_sspcab.detector import Detector
 from ppcls_sspcab.runtime.image import Preprocess
 
 T = TypeVar("T")
+Outputs = dict[str, np.ndarray]
 
 
 def read_ahead(batches: Sequence[Sequence[Any]], read: Callable[[Sequence[Any]], T]) -> Iterator[T]:
@@ -37,23 +38,76 @@ def chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:
 
 
 @paddle.no_grad()
-def detect(detector: nn.Layer, images: np.ndarray) -> dict[str, np.ndarray]:
+def detect(detector: nn.Layer, images: np.ndarray) -> Outputs:
     """``Detector.forward`` of one batch, float32 [N, 3, H, W], as numpy arrays."""
     return {name: value.numpy() for name, value in detector(paddle.to_tensor(images)).items()}
 
 
-def detect_store(
-    detector: Detector, store: ImageStore, preprocess: Preprocess, batch_size: int, title: str
-) -> dict[str, np.ndarray]:
-    """``Detector.forward`` of all pictures of a store, in order; one array an output."""
+@paddle.no_grad()
+def read_features(detector: Detector, images: np.ndarray) -> Outputs:
+    """What the detector's network gives for one batch, as ``Detector.features`` names it."""
+    found = detector.run_network(paddle.to_tensor(images))
+    return {name: value.numpy() for name, value in found.items()}
+
+
+def run_store(
+    run: Callable[[np.ndarray], Outputs],
+    store: ImageStore,
+    preprocess: Preprocess,
+    batch_size: int,
+    title: str,
+) -> Iterator[Outputs]:
+    """``run(images)`` of all pictures of a store, batch by batch, in order."""
 
     def read(indices: Sequence[int]) -> np.ndarray:
         return preprocess.normalize(np.stack([store[index] for index in indices]))
 
-    outputs: list[dict[str, np.ndarray]] = []
     batches = chunks(range(len(store)), batch_size)
     with tqdm(total=len(store), desc=title, unit="pictures", disable=None, leave=False) as bar:
         for images in read_ahead(batches, read):
-            outputs.append(detect(detector, images))
+            yield run(images)
             bar.update(len(images))
-    return {name: np.concatenate([output[name] for output in outputs]) for name in outputs[0]}
+
+
+def gather(outputs: Iterable[Outputs]) -> Outputs:
+    """The outputs of all batches as one array each."""
+    parts = list(outputs)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+@paddle.no_grad()
+def score_parts(
+    detector: Detector, features: Outputs, pixels: int, batch_size: int = 32
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """What a fitted detector says before any calibration.
+
+    Args:
+        features: as :func:`read_features` gives them, of N pictures.
+        pixels: the most pixels of each map to return, evenly spread.
+
+    Returns:
+        the parts of the image score, float32 [N, P], and map values, float32 [N, M] with
+        M <= pixels; None without a localizer.
+    """
+    parts, values = [], []
+    for batch in chunks(range(len(features["embedding"])), batch_size):
+        tensors = {name: paddle.to_tensor(value[list(batch)]) for name, value in features.items()}
+        anomaly_map = None
+        if detector.localizer is not None:
+            anomaly_map = detector.localizer(tensors["cells"])
+            flat = anomaly_map.flatten(1).numpy()
+            values.append(flat[:, :: pixel_step(flat.shape[1], pixels)])
+        parts.append(detector.image_score.parts(tensors, anomaly_map).numpy())
+    return np.concatenate(parts), np.concatenate(values) if values else None
+
+
+def pixel_step(available: int, wanted: int) -> int:
+    """The odd stride that leaves at most ``wanted`` pixels: it visits every column of a map."""
+    step = -(-available // wanted)
+    return step + 1 - step % 2
+
+
+@paddle.no_grad()
+def combine(detector: Detector, parts: np.ndarray) -> np.ndarray:
+    """The image scores [N] of parts [N, P]."""
+    return detector.image_score.combine(paddle.to_tensor(parts.astype(np.float32))).numpy()

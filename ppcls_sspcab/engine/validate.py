@@ -1,6 +1,8 @@
-"""The figure that ``model_selection: val_synthetic`` goes by; no test picture is involved."""
+"""Figures on synthetic defects, which select epochs and image scores; no test picture does."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 from paddle import nn
@@ -9,9 +11,16 @@ from ppcls_sspcab.config import Config
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.data.synthetic import synthetic_validation
 from ppcls_sspcab.detector import Detector
-from ppcls_sspcab.engine.build import build_density
+from ppcls_sspcab.engine.build import chooses_score, unfitted_detector
 from ppcls_sspcab.engine.onednn import accelerated
-from ppcls_sspcab.engine.scoring import chunks, detect, detect_store
+from ppcls_sspcab.engine.scoring import (
+    chunks,
+    combine,
+    gather,
+    read_features,
+    run_store,
+    score_parts,
+)
 from ppcls_sspcab.metric.image import image_auroc
 
 
@@ -20,7 +29,7 @@ def synthetic_auroc(
 ) -> float:
     """Image AUROC of held-out good pictures against synthetic defects made from them.
 
-    The density is fitted to ``good`` as it will be at the end. The defects are other ones than
+    The detector is fitted to ``good`` as it will be at the end. The defects are other ones than
     CutPaste's, so that the figure does not measure how well CutPaste was learnt.
 
     Args:
@@ -29,22 +38,47 @@ def synthetic_auroc(
         held_out: good pictures that it never saw.
 
     Returns:
-        AUROC in [0, 1].
+        AUROC in [0, 1] of the image score; of the best one where it is to be chosen.
     """
     was_training = network.training
     network.eval()
-    detector = Detector(network, build_density(config, network))
-    detector.eval()
+    detector = unfitted_detector(config, network)
     batch_size = config.eval_sampler.batch_size
-    pictures = np.stack([held_out[index] for index in range(len(held_out))])
-    images, labels, _, _ = synthetic_validation(pictures, config.run.seed)
     with accelerated(detector, config.preprocess.image_size):
-        found = detect_store(detector, good, config.preprocess, batch_size, "fitting")
-        detector.density.fit(found["embedding"])
-        scores = [
-            detect(detector, config.preprocess.normalize(images[list(batch)]))["score"]
-            for batch in chunks(range(len(images)), batch_size)
-        ]
+        run = partial(read_features, detector)
+        detector.fit(gather(run_store(run, good, config.preprocess, batch_size, "fitting")))
+        found = gather(run_store(run, held_out, config.preprocess, batch_size, "validating"))
+        parts, _ = score_parts(detector, found, pixels=1)
+        detector.image_score.align(parts)
+        aurocs = part_aurocs(detector, config, held_out, parts)
     if was_training:
         network.train()
-    return image_auroc(labels, np.concatenate(scores))
+    return max(aurocs.values()) if chooses_score(config) else list(aurocs.values())[-1]
+
+
+def part_aurocs(
+    detector: Detector, config: Config, held_out: ImageStore, good_parts: np.ndarray
+) -> dict[str, float]:
+    """AUROC of every part of a fitted detector's image score, and of the whole, last.
+
+    Args:
+        held_out: good pictures that nothing was fitted to; the defects are made from them.
+        good_parts: float [N, P], the parts of these pictures.
+    """
+    pictures = np.stack([held_out[index] for index in range(len(held_out))])
+    images, _, _, _ = synthetic_validation(pictures, config.run.seed)
+    defective = images[len(pictures) :]
+    found = gather(
+        read_features(detector, config.preprocess.normalize(defective[list(batch)]))
+        for batch in chunks(range(len(defective)), config.eval_sampler.batch_size)
+    )
+    bad_parts, _ = score_parts(detector, found, pixels=1)
+    parts = np.concatenate([good_parts, bad_parts])
+    labels = np.repeat([0, 1], [len(good_parts), len(bad_parts)])
+    aurocs = {
+        name: float(image_auroc(labels, column))
+        for name, column in zip(detector.image_score.part_names, parts.T, strict=True)
+    }
+    return aurocs | {
+        detector.image_score.name: float(image_auroc(labels, combine(detector, parts)))
+    }

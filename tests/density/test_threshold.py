@@ -14,7 +14,7 @@ from ppcls_sspcab.density.threshold import (
     F1Threshold,
     ManualThreshold,
     TargetFPR,
-    out_of_fold_scores,
+    out_of_fold,
     spread,
 )
 from ppcls_sspcab.errors import ConfigError, DataError, ModelError
@@ -145,6 +145,17 @@ def test_a_calibration_can_lose_its_guarantee_but_not_gain_one():
     assert weaker.without_guarantee("again").note == "out of fold"
 
 
+def out_of_fold_scores(kind, points, folds, seed):
+    """Scores every point by a density that was fitted to the other folds."""
+
+    def judge(fitted, judged):
+        density = kind(points.shape[1])
+        density.fit(points[fitted])
+        return density.score(points[judged])
+
+    return out_of_fold(judge, len(points), folds, seed)
+
+
 class Spy(GaussianDensity):
     """Notes what it is fitted on and what it scores."""
 
@@ -163,7 +174,7 @@ class Spy(GaussianDensity):
 def test_no_picture_is_scored_by_a_density_that_has_seen_it(count, folds):
     Spy.calls = []
     points = np.random.default_rng(0).normal(size=(count, 4))
-    scores = out_of_fold_scores(lambda: Spy(4), points, folds, seed=0)
+    scores = out_of_fold_scores(Spy, points, folds, seed=0)
     assert np.isfinite(scores).all()
     assert all(not fitted & scored for fitted, scored in Spy.calls)
     assert set.union(*(scored for _, scored in Spy.calls)) == {tuple(row) for row in points}
@@ -172,7 +183,7 @@ def test_no_picture_is_scored_by_a_density_that_has_seen_it(count, folds):
 def test_out_of_fold_scores_depend_on_the_seed_alone():
     points = np.random.default_rng(0).normal(size=(20, 4))
     first, again, other = (
-        out_of_fold_scores(lambda: GaussianDensity(4), points, 5, seed) for seed in (1, 1, 2)
+        out_of_fold_scores(GaussianDensity, points, 5, seed) for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -184,7 +195,7 @@ def test_out_of_fold_thresholds_are_cautious():
     for _ in range(40):
         good = 1 + 0.3 * rng.normal(size=(60, 32))
         density = GaussianDensity(32)
-        scores = out_of_fold_scores(lambda: GaussianDensity(32), good, 5, seed=0)
+        scores = out_of_fold_scores(GaussianDensity, good, 5, seed=0)
         threshold = TargetFPR(0.1).fit(scores).threshold
         density.fit(good)
         rates.append(np.mean(density.score(1 + 0.3 * rng.normal(size=(200, 32))) > threshold))
@@ -193,4 +204,4 @@ def test_out_of_fold_thresholds_are_cautious():
 
 def test_two_pictures_are_too_few_for_folds():
     with pytest.raises(DataError, match="at least 3"):
-        out_of_fold_scores(lambda: GaussianDensity(4), np.ones((2, 4)), 2, seed=0)
+        out_of_fold_scores(GaussianDensity, np.ones((2, 4)), 2, seed=0)

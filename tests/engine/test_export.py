@@ -16,6 +16,7 @@ from ppcls_sspcab.errors import ConfigError, ModelError, UserError
 from ppcls_sspcab.runtime.card import InferenceCard
 from ppcls_sspcab.runtime.image import Preprocess
 from ppcls_sspcab.runtime.predictor import OnnxPredictor, PaddlePredictor, Predictor
+from ppcls_sspcab.scoring.embedding import EmbeddingScore
 from ppcls_sspcab.utils.files import sha256_of
 
 SIZE = (24, 40)
@@ -240,7 +241,7 @@ def test_the_real_detector(tmp_path, density):
     network.eval()
     section = {"name": density}
     fitted = DENSITIES.build(section, "Density", embedding_size=network.backbone.num_features)
-    detector = Detector(network, fitted)
+    detector = Detector(network, EmbeddingScore(lambda: fitted))
     detector.eval()
     preprocess = Preprocess(image_size=(32, 32))
     pixels = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)

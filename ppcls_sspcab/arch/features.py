@@ -1,0 +1,58 @@
+"""Everything that scores and maps read of a network, out of one forward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import paddle
+from paddle import nn
+
+from ppcls_sspcab.arch.feature_maps import FeatureMaps
+
+BACKBONE = "backbone."
+
+
+class FeatureReader:
+    """Runs a network once and returns the features that were asked for.
+
+    Args:
+        network: with ``embed``, and what the names ask for.
+        names: of ``embedding`` (always there), float32 [N, D], what ``network.embed`` gives;
+            ``embedding_max`` [N, D], the largest value over the places of the backbone's map;
+            ``logits`` [N, K], of ``network.head``; ``block_input`` and ``block_output``
+            [N, C, h, w], of the last of ``network.blocks``; and ``backbone.<path of a layer>``,
+            that layer's map [N, C, h, w].
+    """
+
+    def __init__(self, network: nn.Layer, names: Iterable[str]) -> None:
+        self.network = network
+        self.names = sorted({"embedding", *names})
+        self._paths = [name for name in self.names if name.startswith(BACKBONE)]
+        if "embedding_max" in self.names:
+            self._paths.append("backbone")
+
+    def __call__(self, images: paddle.Tensor) -> dict[str, paddle.Tensor]:
+        """float32 [N, 3, H, W] -> the features by name."""
+        maps = FeatureMaps(self.network, self._paths)
+        found = {"embedding": self.network.embed(images)}
+        # Hooks that stayed would collect in every detector made of the same network.
+        maps.remove()
+        if "embedding_max" in self.names:
+            found["embedding_max"] = maps.maps["backbone"].max(axis=[2, 3])
+        if "logits" in self.names:
+            found["logits"] = self.network.head(found["embedding"])
+        if "block_input" in self.names:
+            found["block_input"] = self.network.blocks[-1].last_input
+        if "block_output" in self.names:
+            found["block_output"] = self.network.blocks[-1].last_output
+        return found | {name: maps.maps[name] for name in self.names if name in maps.maps}
+
+    def shapes(self, image_size: Sequence[int]) -> dict[str, tuple[int, ...]]:
+        """The features' shapes for one picture of (H, W), found by running an empty one."""
+        modes = {layer: layer.training for layer in self.network.sublayers(include_self=True)}
+        self.network.eval()
+        with paddle.no_grad():
+            found = self(paddle.zeros([1, 3, *image_size]))
+        for layer, training in modes.items():
+            layer.training = training
+        return {name: tuple(v.shape) for name, v in found.items() if hasattr(v, "shape")}

@@ -1,0 +1,1 @@
+"""Anomaly maps: where in a picture the defect is."""

@@ -1,0 +1,1 @@
+"""Image scores: from the features of a picture to one number."""

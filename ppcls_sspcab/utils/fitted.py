@@ -1,0 +1,96 @@
+"""Layers whose arrays are fitted in closed form, and how those get into a file and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ppcls_sspcab.errors import ModelError
+
+
+class FittedLayer(nn.Layer):
+    """A layer with buffers that are fitted, not trained; NaN until they are.
+
+    Args:
+        shapes: name and shape of each buffer; ``None`` is a length that fitting settles.
+    """
+
+    def __init__(self, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
+        super().__init__()
+        self._shapes = dict(shapes)
+        for name, shape in self._shapes.items():
+            self.register_buffer(name, paddle.full([size or 1 for size in shape], float("nan")))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What was fitted, float32, as :meth:`load_arrays` takes it."""
+        return {name: getattr(self, name).numpy() for name in self._shapes}
+
+    def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Restores what :meth:`arrays` gave, of any number of fitted pictures.
+
+        Raises:
+            ModelError: an array is missing, unknown, of a wrong shape or not finite.
+        """
+        kind = type(self).__name__
+        if set(arrays) != set(self._shapes):
+            raise ModelError(
+                f"{kind} needs the arrays {sorted(self._shapes)}, got {sorted(arrays)}: was it "
+                "saved from another density, score or localizer?"
+            )
+        for name, shape in self._shapes.items():
+            array = np.asarray(arrays[name])
+            if not _fits(array.shape, shape):
+                wanted = ", ".join("N" if size is None else str(size) for size in shape)
+                raise ModelError(
+                    f"{kind}.{name} has shape {list(array.shape)}, not [{wanted}]: it belongs to "
+                    "a network with another embedding size, or to another configuration"
+                )
+            if not np.isfinite(array).all():
+                raise ModelError(f"{kind}.{name} holds values that are not finite")
+        for name in self._shapes:
+            self.register_buffer(name, paddle.to_tensor(np.asarray(arrays[name], np.float32)))
+
+
+def fitted_arrays(root: nn.Layer) -> dict[str, np.ndarray]:
+    """The arrays of every fitted layer in ``root``, each under the layer's path."""
+    return {
+        f"{prefix}{name}": value
+        for prefix, layer in _fitted_layers(root)
+        for name, value in layer.arrays().items()
+    }
+
+
+def load_fitted_arrays(root: nn.Layer, arrays: Mapping[str, np.ndarray]) -> None:
+    """Restores what :func:`fitted_arrays` gave.
+
+    Raises:
+        ModelError: as :meth:`FittedLayer.load_arrays`.
+    """
+    taken: set[str] = set()
+    for prefix, layer in _fitted_layers(root):
+        part = {
+            name[len(prefix) :]: value
+            for name, value in arrays.items()
+            if name.startswith(prefix) and "." not in name[len(prefix) :]
+        }
+        layer.load_arrays(part)
+        taken |= {prefix + name for name in part}
+    if set(arrays) - taken:
+        raise ModelError(f"arrays that nothing asks for: {sorted(set(arrays) - taken)}")
+
+
+def _fitted_layers(root: nn.Layer) -> list[tuple[str, FittedLayer]]:
+    return [
+        (f"{path}." if path else "", layer)
+        for path, layer in root.named_sublayers(include_self=True)
+        if isinstance(layer, FittedLayer)
+    ]
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(wanted) and all(
+        size > 0 and other in (None, size) for size, other in zip(shape, wanted, strict=True)
+    )

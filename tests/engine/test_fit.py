@@ -1,0 +1,78 @@
+"""Fitting a detector: the choice of the image score, and what calibrates what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ppcls_sspcab.config import load_config
+from ppcls_sspcab.detector import Detector
+from ppcls_sspcab.engine.build import CANDIDATES, build_network, good_stores
+from ppcls_sspcab.engine.engine import Engine, detector_path
+from ppcls_sspcab.engine.fit import FittedDetector, fit_detector
+from ppcls_sspcab.engine.scoring import detect
+from ppcls_sspcab.engine.validate import synthetic_auroc
+from ppcls_sspcab.errors import ConfigError
+
+
+def fit(path: Path, *overrides: str) -> FittedDetector:
+    config = load_config(path, overrides)
+    network = build_network(config)
+    network.eval()
+    return fit_detector(network, config, *good_stores(config))
+
+
+def test_the_score_is_the_best_on_synthetic_defects(tiny_yaml: Path) -> None:
+    fitted = fit(tiny_yaml, "Score.name=auto")
+    aurocs = fitted.synthetic_auroc
+    assert list(aurocs) == [*CANDIDATES, "fused"]
+    assert aurocs[fitted.score["name"]] == max(aurocs.values())
+    assert fitted.detector.image_score.name == fitted.score["name"]
+    assert not fitted.calibration.guaranteed
+
+
+def test_validation_goes_by_the_score_that_will_be_used(tiny_yaml: Path) -> None:
+    config = load_config(tiny_yaml, ["Score.name=auto"])
+    network = build_network(config)
+    network.train()
+    good, held_out = good_stores(config)
+    figure = synthetic_auroc(network, config, good, held_out)
+    assert network.training
+    network.eval()
+    assert figure == max(fit_detector(network, config, good, held_out).synthetic_auroc.values())
+
+
+def test_a_detector_without_a_map_has_no_pixel_threshold(tiny_yaml: Path) -> None:
+    fitted = fit(tiny_yaml, "Localize=null", "Score.name=embedding")
+    assert fitted.pixel_calibration is None
+    assert fitted.calibration.note.startswith("2 good pictures")
+    images = np.zeros((2, 3, 32, 32), np.float32)
+    assert set(detect(fitted.detector, images)) == {"score", "normalized_score", "embedding"}
+    with pytest.raises(ConfigError, match="Localize"):
+        fit(tiny_yaml, "Localize=null", "Score.name=map_max")
+
+
+@pytest.mark.parametrize("score", ["embedding_max", "map_max", "auto"])
+def test_k_fold_calibrates_score_and_map_on_every_picture(tiny_yaml: Path, score: str) -> None:
+    fitted = fit(tiny_yaml, "Threshold.calibrate_on=k_fold", f"Score.name={score}")
+    assert fitted.score == {"name": "embedding" if score == "auto" else score}
+    assert fitted.calibration.pictures == fitted.pixel_calibration.pictures == 12
+    assert not fitted.calibration.guaranteed
+    config = load_config(tiny_yaml)
+    good, held_out = good_stores(config)
+    pictures = np.stack([store[i] for store in (good, held_out) for i in range(len(store))])
+    found = detect(fitted.detector, config.preprocess.normalize(pictures))
+    # The pictures are now known, so they lie further below the thresholds than new ones.
+    assert np.mean(found["map"] > 0.5) < 0.005
+    assert np.mean(found["normalized_score"] > 0.5) < 0.1
+
+
+def test_what_was_chosen_is_written_into_the_results(tiny_yaml: Path) -> None:
+    config = load_config(tiny_yaml)
+    Engine(config, "train").train()
+    (results,) = Engine(config, "eval").eval()
+    _, card = Detector.load(detector_path(config))
+    assert results.protocol["image_score"] == card.score["name"]
+    assert set(results.protocol["image_score_auroc_on_synthetic_defects"]) > {"embedding", "fused"}

@@ -1,0 +1,35 @@
+"""The upsampling matrices against scipy's interpolation and blur."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import gaussian_filter1d
+
+from ppcls_sspcab.localize.upsample import upsampling_matrix
+
+
+@pytest.mark.parametrize(("pixels", "cells"), [(32, 8), (48, 6), (30, 7), (16, 16)])
+def test_without_blur_it_is_pillows_bilinear_resize(pixels: int, cells: int) -> None:
+    values = np.random.default_rng(0).random((1, cells)).astype(np.float32)
+    resized = Image.fromarray(values).resize((pixels, 1), Image.Resampling.BILINEAR)
+    found = upsampling_matrix(pixels, cells, 0.0) @ values[0]
+    np.testing.assert_allclose(found, np.asarray(resized)[0], atol=1e-5)
+
+
+def test_the_blur_is_a_gaussian_away_from_the_edges() -> None:
+    values = np.random.default_rng(0).random(16)
+    sharp = upsampling_matrix(128, 16, 0.0) @ values
+    expected = gaussian_filter1d(sharp, 3.0, truncate=8.0)
+    np.testing.assert_allclose(
+        (upsampling_matrix(128, 16, 3.0) @ values)[20:-20], expected[20:-20], atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("deviation", [0.0, 0.5, 9.0])
+def test_a_flat_map_stays_flat_up_to_the_edges(deviation: float) -> None:
+    matrix = upsampling_matrix(37, 5, deviation)
+    assert (matrix >= 0).all()
+    np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(matrix, matrix[::-1, ::-1], atol=1e-6)
