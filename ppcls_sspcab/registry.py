@@ -241,7 +241,8 @@ BACKBONES: Registry = Registry(
 BLOCKS: Registry = Registry(
     "block",
     "A ``paddle.nn.Layer`` built as ``Block(channels: int, **kwargs)`` that maps [N, channels, h, "
-    "w] to the same shape and, after each forward, holds ``last_input`` and ``last_output``.",
+    "w] to the same shape and, after each forward, has ``last = (input, output)``, a plain tuple "
+    "and no property, which ``to_static`` could not follow.",
     package="ppcls_sspcab.arch",
 )
 HEADS: Registry = Registry(

@@ -87,7 +87,7 @@ class CutPasteNet(nn.Layer):
         return {
             "logits": self.head(embedding),
             "embedding": embedding,
-            "sspcab": [(block.last_input, block.last_output) for block in self.blocks],
+            "sspcab": [block.last for block in self.blocks],
         }
 
     def embed(self, images: paddle.Tensor) -> paddle.Tensor:

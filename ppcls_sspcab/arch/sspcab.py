@@ -56,8 +56,8 @@ class SSPCAB(nn.Layer):
             always ``masked``, whose exported graph has no padding operator.
 
     Attributes:
-        last_input: input of the last forward, float [N, C, h, w]; None before it.
-        last_output: output of the last forward, float [N, C, h, w]; None before it.
+        last: (input, output) of the last forward, float [N, C, h, w] each; None before it.
+        last_input, last_output: its two parts.
 
     Raises:
         ValueError: a size below 1.
@@ -84,22 +84,22 @@ class SSPCAB(nn.Layer):
         self.conv = nn.Conv2D(4 * channels, channels, kernel_size, weight_attr=he_normal)
         self.attention = SqueezeExcitation(channels, reduction)
         # A tuple, because Paddle turns a tensor that is set as an attribute into a buffer.
-        self._last: tuple[paddle.Tensor | None, paddle.Tensor | None] = (None, None)
+        self.last: tuple[paddle.Tensor | None, paddle.Tensor | None] = (None, None)
 
     @property
     def last_input(self) -> paddle.Tensor | None:
-        return self._last[0]
+        return self.last[0]
 
     @property
     def last_output(self) -> paddle.Tensor | None:
-        return self._last[1]
+        return self.last[1]
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """float [N, C, h, w] -> float [N, C, h, w], every value >= 0."""
         sliced = self.training and self.form == "sliced"
         predicted = self._sliced(x) if sliced else self._masked(x)
         output = self.attention(F.relu(predicted))
-        self._last = (x, output)
+        self.last = (x, output)
         return output
 
     def _sliced(self, x: paddle.Tensor) -> paddle.Tensor:
@@ -136,4 +136,4 @@ class SSPCAB(nn.Layer):
 
     def __getstate__(self) -> dict[str, Any]:
         # Tensors inside a graph cannot be copied; a deep copy starts without a last forward.
-        return {**super().__getstate__(), "_last": (None, None)}
+        return {**super().__getstate__(), "last": (None, None)}

@@ -75,7 +75,7 @@ def _forward_with_pairs(self: Any, *inputs: Any) -> Any:
     output = self._forward_alone(*inputs)
     if not self.training:
         return output
-    pairs = [(block.last_input, block.last_output) for block in self.blocks_in_place]
+    pairs = [block.last for block in self.blocks_in_place]
     if isinstance(output, dict):
         return {**output, "sspcab": pairs}
     return {"logits": output, "sspcab": pairs}
