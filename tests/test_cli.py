@@ -86,7 +86,10 @@ def test_the_exit_code_tells_of_anomalies(
         (["train", *overrides("Arch.pretrained=/no/weights.safetensors")], "/no/weights"),
         (["train", *overrides("Density.name=GausianDensity")], "did you mean 'GaussianDensity'"),
         (["train", *overrides("Loss.Train.0.CELoss.wieght=1")], "wieght"),
-        (["train", *overrides("DataLoader.Train.dataset.transform_ops.2.CutPaste.variant=4way")], "3way"),
+        (
+            ["train", *overrides("DataLoader.Train.dataset.transform_ops.2.CutPaste.variant=4way")],
+            "3way",
+        ),
         (["train", *overrides("Threshold.target_fpr=2")], "target_fpr"),
         (["train", *overrides("Global.checkpoints=latest")], "no such checkpoint"),
         (["eval"], "'train' writes it"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from ppcls_sspcab.config import COMMAND_LINE, load_config
+from ppcls_sspcab.config import COMMAND_LINE, OPTIONAL, REQUIRED, GlobalSection, load_config
 from ppcls_sspcab.errors import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -118,3 +119,11 @@ def test_a_plugin_that_is_not_there_is_named(tmp_path: Path) -> None:
     config = load_config(BASE, ["Global.plugins=[no_such_module_of_mine]"])
     with pytest.raises(ConfigError, match="no_such_module_of_mine"):
         config.load_plugins()
+
+
+def test_the_documentation_names_every_global_key_and_section() -> None:
+    text = (CONFIGS.parent / "docs" / "configuration.md").read_text(encoding="utf-8")
+    for field in dataclasses.fields(GlobalSection):
+        assert f"`{field.name}`" in text, field.name
+    for section in (*REQUIRED, *OPTIONAL):
+        assert section in text, section

@@ -54,7 +54,11 @@ def test_the_configuration_for_own_pictures_is_accepted(tmp_path: Path) -> None:
 
 
 def test_links_lead_to_files() -> None:
-    for name in ("README.md", "README_zh.md", *(str(p) for p in (REPOSITORY / "docs").glob("*.md"))):
+    for name in (
+        "README.md",
+        "README_zh.md",
+        *(str(p) for p in (REPOSITORY / "docs").glob("*.md")),
+    ):
         page = REPOSITORY / name
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             if not target.startswith("http"):

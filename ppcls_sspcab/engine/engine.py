@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -18,11 +17,11 @@ from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.detector import Detector, DetectorCard
 from ppcls_sspcab.engine.build import (
     build_dataset,
-    build_metrics,
     build_store,
     build_threshold,
     categories,
     good_stores,
+    open_store,
     unfitted_detector,
 )
 from ppcls_sspcab.engine.checkpoint import Progress
@@ -30,6 +29,7 @@ from ppcls_sspcab.engine.fit import fit_detector
 from ppcls_sspcab.engine.onednn import accelerated
 from ppcls_sspcab.engine.scoring import detect, gather, run_store
 from ppcls_sspcab.errors import ConfigError, DataError
+from ppcls_sspcab.metric.image import image_auroc
 from ppcls_sspcab.registry import POSTPROCESSES
 from ppcls_sspcab.utils.files import atomic_write
 from ppcls_sspcab.utils.logging import get_logger, log_file
@@ -141,7 +141,10 @@ class Engine:
         for category in self.categories:
             config = self._of(category)
             detector, card = Detector.load(detector_path(config))
-            folder = Path(config.run.save_inference_dir or category_folder(config) / "inference")
+            folder = category_folder(config) / "inference"
+            if config.run.save_inference_dir:
+                folder = Path(config.run.save_inference_dir)
+                folder = folder / category if len(self.categories) > 1 else folder
             folders.append(export_detector(detector, card, folder, formats, input_type))
             get_logger().info(f"exported {category} to {folders[-1]}")
         return folders
@@ -171,15 +174,36 @@ class Engine:
                 def validate(network: paddle.nn.Layer) -> float:
                     return synthetic_auroc(network, config, good, held_out)
 
-            started = time.perf_counter()
-            network = trainer.fit(good, validate)
-            seconds = time.perf_counter() - started
-            path = save_detector(network, config, good, held_out, trainer.progress, seconds)
+            diagnose = self._diagnosis(config, good, held_out)
+            network = trainer.fit(good, validate, diagnose)
+            progress = trainer.progress
+            path = save_detector(network, config, good, held_out, progress, progress.seconds)
         return path
 
+    def _diagnosis(
+        self, config: Config, good: ImageStore, held_out: ImageStore | None
+    ) -> Callable[[paddle.nn.Layer], float] | None:
+        """Image AUROC on the test pictures while training, if ``eval_during_train`` asks for it."""
+        if not config.run.eval_during_train:
+            return None
+        test = build_store(config, build_dataset(config).test, "reading")
+        labels = np.array([sample.label for sample in test.samples])
+
+        def diagnose(network: paddle.nn.Layer) -> float:
+            network.eval()
+            detector = fit_detector(network, config, good, held_out).detector
+            size = config.eval_sampler.batch_size
+            with accelerated(detector, config.preprocess.image_size):
+                run = partial(detect, detector)
+                found = gather(run_store(run, test, config.preprocess, size, "diagnosing"))
+            return float(image_auroc(labels, found["score"]))
+
+        return diagnose
+
     def _eval(self, config: Config) -> Any:
+        from ppcls_sspcab.engine.evaluate import evaluate
         from ppcls_sspcab.engine.plots import write_plots
-        from ppcls_sspcab.engine.results import evaluate_scores, write_results
+        from ppcls_sspcab.engine.results import write_results
 
         folder = category_folder(config)
         with config.naming_files():
@@ -189,35 +213,11 @@ class Engine:
                 raise DataError(
                     f"{config.run.data_root}/{config.run.category}: no test pictures to measure on"
                 )
-            store = build_store(config, samples, "reading")
-            with accelerated(detector, card.preprocess.image_size):
-                batches = run_store(
-                    partial(detect, detector),
-                    store,
-                    card.preprocess,
-                    config.eval_sampler.batch_size,
-                    "scoring",
-                )
-                found = gather(batches)
-            threshold = float(detector.threshold)
-            records = [
-                {
-                    "path": sample.path,
-                    "label": sample.label,
-                    "defect": sample.defect,
-                    "score": float(score),
-                    "normalized_score": float(normalized),
-                    "is_anomaly": bool(score > threshold),
-                }
-                for sample, score, normalized in zip(
-                    store.samples, found["score"], found["normalized_score"], strict=True
-                )
-            ]
-            results = evaluate_scores(
-                records, threshold, config.run.seed, card.protocol, build_metrics(config)
-            )
+            run = config.run
+            store = open_store(samples, card.preprocess, run.cache_mb, run.on_error, "reading")
+            results, embeddings = evaluate(detector, card, store, config)
             write_results(results, folder)
-            write_plots(results, found["embedding"], folder)
+            write_plots(results, embeddings, folder)
         print(results.to_markdown())
         return results
 

@@ -56,7 +56,7 @@ class Trainer:
         self._loss = build_loss(config)
         self._total_steps = self.run.epochs * self.run.iter_per_epoch
         self._schedule = build_schedule(
-            config["Optimizer"], self._total_steps, self.run.iter_per_epoch
+            config["Optimizer"], max(1, self._total_steps), self.run.iter_per_epoch
         )
         self._scaler = self._build_scaler()
         self._stem: FrozenStem | None = None
@@ -80,12 +80,15 @@ class Trainer:
         """Steps done and the best validation figure."""
         return self._state.progress
 
-    def fit(self, store: ImageStore, validate: Validate | None) -> nn.Layer:
+    def fit(
+        self, store: ImageStore, validate: Validate | None, diagnose: Validate | None
+    ) -> nn.Layer:
         """Runs all steps and returns the network with the selected weights, in evaluation mode.
 
         Args:
             store: the good pictures to train on.
             validate: gives the figure that ``val_synthetic`` selects by; larger is better.
+            diagnose: gives a figure of the test pictures, which is logged and not kept.
 
         Raises:
             UserError: the loss is not finite any more, or a picture cannot be read.
@@ -104,7 +107,7 @@ class Trainer:
         )
         try:
             with _finishing_the_step() as interrupted:
-                self._run_steps(store, validate, log, interrupted)
+                self._run_steps(store, validate, diagnose, log, interrupted)
         finally:
             log.close()
         return self._selected()
@@ -113,6 +116,7 @@ class Trainer:
         self,
         store: ImageStore,
         validate: Validate | None,
+        diagnose: Validate | None,
         log: TrainingLog,
         interrupted: Callable[[], bool],
     ) -> None:
@@ -132,18 +136,18 @@ class Trainer:
                 reader_cost = time.perf_counter() - started
                 lr = self._schedule.get_lr()
                 figures = self._step(step, images, labels)
-                figures |= {
-                    "reader_cost": reader_cost,
-                    "batch_cost": time.perf_counter() - started,
-                }
+                batch_cost = time.perf_counter() - started
+                figures |= {"reader_cost": reader_cost, "batch_cost": batch_cost}
                 self.progress.step += 1
+                self.progress.seconds += batch_cost
                 log.add(step, lr, figures, images.shape[0])
                 bar.update()
                 if interrupted():
                     self._save("latest")
                     raise KeyboardInterrupt
                 if self.progress.step % self.run.iter_per_epoch == 0:
-                    self._end_epoch(self.progress.step // self.run.iter_per_epoch, validate)
+                    epoch = self.progress.step // self.run.iter_per_epoch
+                    self._end_epoch(epoch, validate, diagnose)
 
     def _step(self, step: int, images: paddle.Tensor, labels: paddle.Tensor) -> dict[str, float]:
         begin_step(self.network, self.run, step)
@@ -183,25 +187,37 @@ class Trainer:
         with self._stem.skipped():
             return self.network(features)
 
-    def _end_epoch(self, epoch: int, validate: Validate | None) -> None:
+    def _end_epoch(
+        self, epoch: int, validate: Validate | None, diagnose: Validate | None
+    ) -> None:
         due = epoch % self.run.eval_interval == 0 and epoch >= self.run.start_eval_epoch
-        if validate is not None and (due or epoch == self.run.epochs):
+        if due or epoch == self.run.epochs:
             with self._averaged():
-                figure = validate(self.network)
-            best = self.progress.best_metric
-            get_logger().info(
-                f"[Valid][Epoch {epoch}/{self.run.epochs}] AUROC on synthetic defects: "
-                f"{figure:.5f}" + ("" if best is None else f" (best so far: {best:.5f})")
-            )
-            if best is None or figure > best:
-                self.progress.best_metric, self.progress.best_epoch = figure, epoch
-                self._save("best")
+                figure = validate(self.network) if validate is not None else None
+                tested = diagnose(self.network) if diagnose is not None else None
+            if tested is not None:
+                get_logger().info(
+                    f"[Eval][Epoch {epoch}/{self.run.epochs}] image AUROC on the test pictures: "
+                    f"{tested:.5f} (a diagnosis: nothing is selected by it)"
+                )
+            if figure is not None:
+                self._keep_best(epoch, figure)
         self._save("latest")
         if self.run.save_interval and epoch % self.run.save_interval == 0:
             self._save(f"epoch_{epoch}")
 
+    def _keep_best(self, epoch: int, figure: float) -> None:
+        best = self.progress.best_metric
+        get_logger().info(
+            f"[Valid][Epoch {epoch}/{self.run.epochs}] AUROC on synthetic defects: "
+            f"{figure:.5f}" + ("" if best is None else f" (best so far: {best:.5f})")
+        )
+        if best is None or figure > best:
+            self.progress.best_metric, self.progress.best_epoch = figure, epoch
+            self._save("best")
+
     def _selected(self) -> nn.Layer:
-        if self.run.model_selection == "val_synthetic":
+        if self.run.model_selection == "val_synthetic" and self._total_steps:
             prefix = "ema." if self._state.ema is not None else "network."
             path = self._checkpoint_path("best")
             arrays = {

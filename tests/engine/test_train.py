@@ -133,3 +133,20 @@ def test_too_few_good_pictures_say_how_many_are_needed(tiny_yaml: Path, tmp_path
         Image.new("RGB", (40, 40), (index * 20, 90, 90)).save(good / f"{index}.png")
     with pytest.raises(DataError, match="at least 4"):
         train(tiny_yaml, f"Global.data_root={tmp_path / 'few'}", "Global.category=part")
+
+
+def test_zero_epochs_are_the_baseline_of_the_weights_as_they_are(tiny_yaml: Path) -> None:
+    config = load_config(tiny_yaml, ["Global.epochs=0"])
+    Engine(config, "train").train()
+    (results,) = Engine(config, "eval").eval()
+    assert results.protocol["steps"] == 0
+    assert np.isfinite(results.image_auroc)
+
+
+def test_a_diagnosis_on_the_test_pictures_changes_nothing(tiny_yaml: Path, tmp_path: Path) -> None:
+    first = train(tiny_yaml, f"Global.output_dir={tmp_path / 'a'}")
+    looked = f"Global.output_dir={tmp_path / 'b'}"
+    assert_same(first, train(tiny_yaml, looked, "Global.eval_during_train=true"))
+    (log,) = (tmp_path / "b").glob("*/train.log")
+    assert "nothing is selected by it" in log.read_text()
+    assert not list((tmp_path / "b").glob("*/checkpoints/best*"))
