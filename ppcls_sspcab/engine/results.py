@@ -28,6 +28,7 @@ from ppcls_sspcab.metric.image import (
     image_auroc,
     unanimous_interval,
 )
+from ppcls_sspcab.metric.pixel import PixelResults
 from ppcls_sspcab.utils.files import atomic_write
 
 COLUMNS = ("path", "label", "defect", "score", "normalized_score", "is_anomaly")
@@ -39,6 +40,14 @@ TITLES = {
     "false_alarm_rate": "false-alarm rate",
     "detection_rate": "detection rate",
     "accuracy": "accuracy",
+}
+PIXEL_TITLES = {
+    "pixel_auroc": "pixel AUROC",
+    "aupro": "AUPRO to 30 %",
+    "pixel_f1": "pixel F1",
+    "pixel_f1_max": "pixel F1, best possible",
+    "pixel_iou": "pixel IoU",
+    "pixel_false_alarm_rate": "pixel false-alarm rate",
 }
 SCORE_METRICS: dict[str, Metric] = {
     function.__name__: function for function in (image_auroc, image_aupr, f1_max)
@@ -85,6 +94,7 @@ class Results:
         per_defect: by the defect's name, sorted.
         protocol: how the detector came about, as the caller says.
         records: one dict a picture, with the keys ``COLUMNS``.
+        pixel: how well the maps find the defects; None for a detector without maps.
     """
 
     image_auroc: float
@@ -101,6 +111,7 @@ class Results:
     per_defect: dict[str, DefectResult]
     protocol: dict[str, Any]
     records: list[dict[str, Any]]
+    pixel: PixelResults | None = None
 
     @property
     def category(self) -> str:
@@ -112,11 +123,12 @@ class Results:
         fields = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name not in ("records", "per_defect")
+            if field.name not in ("records", "per_defect", "pixel")
         }
+        pixel = dataclasses.asdict(self.pixel) if self.pixel is not None else {}
         defects = {name: dataclasses.asdict(defect) for name, defect in self.per_defect.items()}
         protocol = fields.pop("protocol")
-        plain = _plain({"category": self.category, **fields, "per_defect": defects})
+        plain = _plain({"category": self.category, **fields, **pixel, "per_defect": defects})
         return {**plain, "protocol": _plain(protocol)}
 
     def to_markdown(self) -> str:
@@ -141,6 +153,11 @@ class Results:
             (_cell(TITLES.get(name, name)), _number(value), _interval(self.intervals[name]))
             for name, value in values.items()
         ]
+        if self.pixel is not None:
+            rows += [
+                (title, _number(getattr(self.pixel, name)), "–")
+                for name, title in PIXEL_TITLES.items()
+            ]
         return _table(["metric", "value", "95 % interval"], rows)
 
     def _defect_table(self) -> str:
@@ -166,6 +183,7 @@ def evaluate_scores(
     seed: int,
     protocol: Mapping[str, Any],
     metrics: Mapping[str, Metric] | None = None,
+    pixel: PixelResults | None = None,
 ) -> Results:
     """Measures the scores of test pictures.
 
@@ -176,6 +194,7 @@ def evaluate_scores(
         protocol: what goes into the results beside the numbers: seed, steps, selection,
             category, versions...
         metrics: further registered metrics, by name.
+        pixel: what the maps were measured at.
 
     Raises:
         DataError: no records.
@@ -210,6 +229,7 @@ def evaluate_scores(
         per_defect=_per_defect(rows, labels, scores, calls, seed),
         protocol=dict(protocol),
         records=rows,
+        pixel=pixel,
     )
 
 

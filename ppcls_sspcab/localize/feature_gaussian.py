@@ -152,12 +152,30 @@ def likeliest_fit(points: np.ndarray) -> Fit:
     fits = [Fit(shared, shrinkage) for shared in (False, True) for shrinkage in SHRINKAGES]
     costs = np.zeros(len(fits))
     for fitted, left_out in _folds(points):
-        for index, fit in enumerate(fits):
-            mean, whitening = _estimate(fitted, fit)
-            whitened = np.matmul(left_out - mean[:, None], whitening)
-            log_volume = np.log(np.diagonal(whitening, axis1=1, axis2=2)).sum(axis=-1).mean()
-            costs[index] += 0.5 * np.sum(whitened**2) - whitened[..., 0].size * log_volume
+        costs += np.concatenate([_costs(fitted, left_out, shared) for shared in (False, True)])
     return fits[int(np.argmin(costs))]
+
+
+def _costs(points: np.ndarray, left_out: np.ndarray, shared_mean: bool) -> np.ndarray:
+    """Minus the log likelihood of left-out points for each shrinkage, but for a constant.
+
+    Where the covariance of all places is the identity, a shrunk one has the eigenvectors of the
+    place's own, whatever the shrinkage.
+    """
+    mean, whitening = _estimate(points, Fit(shared_mean, 1.0))
+    log_volume = np.log(np.diagonal(whitening[0])).sum() * left_out[..., 0].size
+    centred = np.matmul(points - mean[:, None], whitening[0])
+    freedom = points.shape[1] if shared_mean else max(points.shape[1] - 1, 1)
+    own = np.matmul(centred.transpose(0, 2, 1), centred) / freedom
+    values, vectors = np.linalg.eigh(own)
+    whitened = np.matmul(np.matmul(left_out - mean[:, None], whitening[0]), vectors)
+    squares = np.sum(whitened**2, axis=1)
+    costs = []
+    for shrinkage in SHRINKAGES:
+        variances = (1 - shrinkage) * values.clip(0) + shrinkage
+        log_variances = np.log(variances).sum() * left_out.shape[1]
+        costs.append(0.5 * (np.sum(squares / variances) + log_variances) - log_volume)
+    return np.array(costs)
 
 
 def _folds(points: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -8,6 +8,7 @@ import pytest
 from paddle import nn
 from scipy.ndimage import zoom
 from scipy.spatial.distance import mahalanobis
+from scipy.stats import multivariate_normal
 
 from ppcls_sspcab.errors import ConfigError, DataError, ModelError
 from ppcls_sspcab.localize import feature_gaussian
@@ -94,6 +95,27 @@ def test_good_pictures_decide_what_the_places_share() -> None:
     assert not likeliest_fit(part).shared_mean
     stretched = part * np.exp(2 * rng.normal(size=(30, 1, 4)))
     assert likeliest_fit(stretched).shrinkage < 0.5
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_likelihood_is_that_of_scipy(shared: bool) -> None:
+    rng = np.random.default_rng(0)
+    fitted, left_out = rng.normal(size=(5, 12, 3)), rng.normal(size=(5, 4, 3))
+    found = feature_gaussian._costs(fitted, left_out, shared)
+    expected = []
+    for shrinkage in feature_gaussian.SHRINKAGES:
+        means = fitted.mean(axis=1)
+        means = np.tile(means.mean(axis=0), (5, 1)) if shared else means
+        centred = fitted - means[:, None]
+        own = np.einsum("lnc,lnd->lcd", centred, centred) / (12 if shared else 11)
+        covariance = (1 - shrinkage) * own + shrinkage * own.mean(axis=0)
+        expected.append(
+            -sum(
+                multivariate_normal(means[place], covariance[place]).logpdf(left_out[place]).sum()
+                for place in range(5)
+            )
+        )
+    np.testing.assert_allclose(np.diff(found), np.diff(expected), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("count", [2, 3, 10])
