@@ -115,8 +115,10 @@ def _engine(options: argparse.Namespace, mode: Mode) -> Engine | None:
 def _launch() -> None:
     from ppcls_sspcab.utils.launcher import launch
     from ppcls_sspcab.utils.logging import get_logger
+    from ppcls_sspcab.utils.paddle_import import import_paddle
 
     settings = launch()
+    import_paddle()
     if settings:
         text = " ".join(f"{name}={value}" for name, value in settings.items())
         get_logger().info(f"environment set for speed: {text}")

@@ -52,6 +52,8 @@ class OneDNNLayer:
         self._outputs = [
             self._predictor.get_output_handle(name) for name in self._predictor.get_output_names()
         ]
+        with stdout_to_stderr():  # the first run of oneDNN's kernels prints to standard output
+            self(paddle.zeros([1, 3, *image_size]))
 
     def __call__(self, images: paddle.Tensor) -> list[paddle.Tensor]:
         self._input.copy_from_cpu(np.ascontiguousarray(images.numpy()))

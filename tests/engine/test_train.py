@@ -41,7 +41,10 @@ def test_the_same_seed_gives_the_same_detector_with_any_number_of_workers(
     assert any((first[name] != other[name]).any() for name in first)
 
 
-def test_an_interrupted_run_ends_with_the_same_weights(tiny_yaml: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sent", "returncode"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_an_interrupted_run_ends_with_the_same_weights(
+    tiny_yaml: Path, tmp_path: Path, sent: signal.Signals, returncode: int
+) -> None:
     undisturbed = train(tiny_yaml, f"Global.output_dir={tmp_path / 'a'}", "Global.epochs=6")
     folder = tmp_path / "b"
     command = [sys.executable, "-m", "ppcls_sspcab", "train", "-c", str(tiny_yaml)]
@@ -54,9 +57,9 @@ def test_an_interrupted_run_ends_with_the_same_weights(tiny_yaml: Path, tmp_path
             assert process.poll() is None, process.stderr.read().decode()
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == returncode
     assert not (log.parent / "detector.safetensors").exists()
     resumed = train(
         tiny_yaml,
