@@ -40,7 +40,7 @@ def fitted(images: np.ndarray, score: dict, localize: dict | None) -> Detector:
     made.fit(found)
     parts, pixels = score_parts(made, found, 1000)
     made.image_score.align(parts)
-    calibration = TargetFPR(0.2).fit(combine(made, parts))
+    calibration = TargetFPR(0.2).fit(combine(made.image_score, parts))
     made.calibrate(calibration, TargetFPR(0.01).fit(pixels) if localize else None)
     return made
 

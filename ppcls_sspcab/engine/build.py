@@ -29,8 +29,6 @@ from ppcls_sspcab.utils.launcher import cpu_threads
 from ppcls_sspcab.utils.logging import get_logger
 
 AUTO = "auto"
-# Of equally good scores the earlier one is taken.
-CANDIDATES = ("map_max", "embedding", "embedding_max", "logit")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,16 +181,24 @@ def build_loss(config: Config) -> nn.Layer:
 def unfitted_detector(config: Config, network: nn.Layer) -> Detector:
     """The detector of sections ``Density``, ``Score`` and ``Localize``, not fitted yet.
 
-    Where the score is to be chosen (``auto``), its image score is ``fused`` of all candidates.
+    Where the score is to be chosen (``auto``), it has all candidates.
     """
-    localize = config.get("Localize")
     score = config.get("Score") or DEFAULT_SCORE
     if chooses_score(config):
-        parts = [name for name in CANDIDATES if name != "map_max" or localize]
-        score = {"name": "fused", "parts": parts}
+        score = {"name": AUTO, "scores": candidate_sections(config)}
     elif score == {"name": AUTO}:
         score = DEFAULT_SCORE
-    return build_detector(network, config.preprocess.image_size, config["Density"], score, localize)
+    return build_detector(
+        network, config.preprocess.image_size, config["Density"], score, config.get("Localize")
+    )
+
+
+def candidate_sections(config: Config) -> list[dict[str, Any]]:
+    """Sections of the image scores that ``auto`` chooses from; of equal ones the earlier."""
+    has_map = bool(config.get("Localize"))
+    parts = ["map_max"] * has_map + ["embedding_max", "logit"]
+    names = ["map_max"] * has_map + ["embedding", "embedding_max", "logit"]
+    return [{"name": name} for name in names] + [{"name": "fused", "parts": parts}]
 
 
 def chooses_score(config: Config) -> bool:

@@ -18,6 +18,7 @@ from ppcls_sspcab.engine.build import (
     AUTO,
     build_store,
     build_threshold,
+    candidate_sections,
     chooses_score,
     unfitted_detector,
 )
@@ -32,7 +33,7 @@ from ppcls_sspcab.engine.scoring import (
     run_store,
     score_parts,
 )
-from ppcls_sspcab.engine.validate import part_aurocs
+from ppcls_sspcab.engine.validate import score_aurocs
 from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.runtime.sources import find_pictures
 
@@ -86,11 +87,11 @@ def fit_detector(
             parts, pixels = _out_of_fold(network, config, features)
         detector.image_score.align(parts)
         if chooses_score(config) and held_out is not None:
-            aurocs = part_aurocs(detector, config, held_out, parts)
-            section, parts = _choose(detector, aurocs, parts)
+            aurocs = score_aurocs(detector, config, held_out, parts)
+            section, parts = _choose(detector, config, aurocs, parts)
         elif section == {"name": AUTO}:
             section = dict(DEFAULT_SCORE)
-        calibration = _calibrate(detector, config, combine(detector, parts))
+        calibration = _calibrate(detector, config, combine(detector.image_score, parts))
     calibration = _weakened(calibration, held_out is None, bool(aurocs), section)
     pixel_calibration = _calibrate_pixels(pixels, config, len(parts))
     detector.calibrate(calibration, pixel_calibration)
@@ -130,16 +131,14 @@ def _pixels_of(config: Config) -> int:
 
 
 def _choose(
-    detector: Detector, aurocs: dict[str, float], parts: np.ndarray
+    detector: Detector, config: Config, aurocs: dict[str, float], parts: np.ndarray
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Gives the detector the score with the greatest AUROC, and returns its section and parts."""
-    names = list(aurocs)
-    best = max(names, key=lambda name: aurocs[name])
-    if best == "fused":
-        return {"name": "fused", "parts": names[:-1]}, parts
-    index = names.index(best)
-    detector.image_score = detector.image_score.members[index]
-    return {"name": best}, parts[:, index : index + 1]
+    best = int(np.argmax(list(aurocs.values())))
+    candidates = detector.image_score.candidates()
+    columns = detector.image_score.split(parts)
+    detector.image_score = candidates[best]
+    return candidate_sections(config)[best], columns[best]
 
 
 def _weakened(

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.detector import Detector
 from ppcls_sspcab.runtime.image import Preprocess
+from ppcls_sspcab.scoring.base import ImageScore
 
 T = TypeVar("T")
 Outputs = dict[str, np.ndarray]
@@ -108,6 +109,6 @@ def pixel_step(available: int, wanted: int) -> int:
 
 
 @paddle.no_grad()
-def combine(detector: Detector, parts: np.ndarray) -> np.ndarray:
+def combine(score: ImageScore, parts: np.ndarray) -> np.ndarray:
     """The image scores [N] of parts [N, P]."""
-    return detector.image_score.combine(paddle.to_tensor(parts.astype(np.float32))).numpy()
+    return score.combine(paddle.to_tensor(parts.astype(np.float32))).numpy()

@@ -11,7 +11,7 @@ from ppcls_sspcab.config import Config
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.data.synthetic import synthetic_validation
 from ppcls_sspcab.detector import Detector
-from ppcls_sspcab.engine.build import chooses_score, unfitted_detector
+from ppcls_sspcab.engine.build import unfitted_detector
 from ppcls_sspcab.engine.onednn import accelerated
 from ppcls_sspcab.engine.scoring import (
     chunks,
@@ -50,16 +50,16 @@ def synthetic_auroc(
         found = gather(run_store(run, held_out, config.preprocess, batch_size, "validating"))
         parts, _ = score_parts(detector, found, pixels=1)
         detector.image_score.align(parts)
-        aurocs = part_aurocs(detector, config, held_out, parts)
+        aurocs = score_aurocs(detector, config, held_out, parts)
     if was_training:
         network.train()
-    return max(aurocs.values()) if chooses_score(config) else list(aurocs.values())[-1]
+    return max(aurocs.values())
 
 
-def part_aurocs(
+def score_aurocs(
     detector: Detector, config: Config, held_out: ImageStore, good_parts: np.ndarray
 ) -> dict[str, float]:
-    """AUROC of every part of a fitted detector's image score, and of the whole, last.
+    """AUROC of a fitted detector's image score, or of all candidates for it, by name.
 
     Args:
         held_out: good pictures that nothing was fitted to; the defects are made from them.
@@ -73,12 +73,10 @@ def part_aurocs(
         for batch in chunks(range(len(defective)), config.eval_sampler.batch_size)
     )
     bad_parts, _ = score_parts(detector, found, pixels=1)
-    parts = np.concatenate([good_parts, bad_parts])
     labels = np.repeat([0, 1], [len(good_parts), len(bad_parts)])
-    aurocs = {
-        name: float(image_auroc(labels, column))
-        for name, column in zip(detector.image_score.part_names, parts.T, strict=True)
-    }
-    return aurocs | {
-        detector.image_score.name: float(image_auroc(labels, combine(detector, parts)))
+    columns = detector.image_score.split(np.concatenate([good_parts, bad_parts]))
+    candidates = detector.image_score.candidates()
+    return {
+        score.name: float(image_auroc(labels, combine(score, parts)))
+        for score, parts in zip(candidates, columns, strict=True)
     }

@@ -26,7 +26,8 @@ class PixelResults:
             a mask (8 neighbours) counts the same, however large it is.
         pixel_f1_max: the greatest F1 of any threshold: an upper bound, chosen on the test.
         pixel_f1, pixel_iou: F1 and intersection over union at the calibrated threshold.
-        pixel_false_alarm_rate: share of the unmarked pixels above the calibrated threshold.
+        pixel_false_alarm_rate: share of the pixels of good pictures above the calibrated
+            threshold; around a defect no one can say where it ends.
         pixel_counts: ``pictures`` that were measured, ``without_mask`` that were not (bad
             pictures whose pixels nobody marked), ``regions``.
     """
@@ -54,6 +55,7 @@ class PixelMeter:
         # Every region adds 1 in all, spread over the steps that its pixels lie in.
         self._regions = np.zeros(STEPS)
         self._hits = self._alarms = 0
+        self._false_alarms = self._seen = 0  # pixels of good pictures: above the threshold, all
         self._counts = {"pictures": 0, "without_mask": 0, "regions": 0}
 
     def add(self, anomaly_map: np.ndarray, mask: np.ndarray | None) -> None:
@@ -78,7 +80,10 @@ class PixelMeter:
         self._counts["pictures"] += 1
         self._good += np.bincount(steps[~mask], minlength=STEPS)
         self._alarms += int(np.count_nonzero(anomaly_map[~mask] > self.threshold))
-        if mask.any():
+        if not mask.any():
+            self._false_alarms += int(np.count_nonzero(anomaly_map > self.threshold))
+            self._seen += mask.size
+        else:
             self._bad += np.bincount(steps[mask], minlength=STEPS)
             self._hits += int(np.count_nonzero(anomaly_map[mask] > self.threshold))
             self._add_regions(steps, mask)
@@ -96,7 +101,7 @@ class PixelMeter:
             pixel_f1_max=float(np.max(2 * hits / (hits + alarms + bad))) if known else np.nan,
             pixel_f1=2 * self._hits / (called + bad) if known else np.nan,
             pixel_iou=self._hits / (self._alarms + bad) if known else np.nan,
-            pixel_false_alarm_rate=self._alarms / good if good else np.nan,
+            pixel_false_alarm_rate=self._false_alarms / self._seen if self._seen else np.nan,
             pixel_counts=dict(self._counts),
         )
 

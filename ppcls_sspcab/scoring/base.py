@@ -29,9 +29,17 @@ class ImageScore(FittedLayer):
     needs_map = False
 
     @property
-    def part_names(self) -> list[str]:
-        """Names of the P numbers that :meth:`parts` returns."""
-        return [self.name]
+    def part_count(self) -> int:
+        """P, how many numbers :meth:`parts` returns."""
+        return 1
+
+    def candidates(self) -> list[ImageScore]:
+        """The scores that this one stands for; most stand for themselves."""
+        return [self]
+
+    def split(self, parts: np.ndarray) -> list[np.ndarray]:
+        """Parts [N, P] of each candidate, [N, P of the candidate] each."""
+        return [parts]
 
     def fit(self, features: Mapping[str, np.ndarray]) -> None:
         """Learns good pictures.

@@ -16,7 +16,7 @@ from ppcls_sspcab.scoring.base import DensityFactory, Features, ImageScore
 
 @IMAGE_SCORES.register_as("fused")
 class FusedScore(ImageScore):
-    """The mean, or the maximum, of scores brought to one scale by good pictures.
+    """The maximum, or the mean, of scores brought to one scale by good pictures.
 
     Each part becomes ``(part - median) / spread``, with the median and the robust spread of its
     values on good pictures that nothing was fitted to; bad pictures are never looked at.
@@ -24,7 +24,7 @@ class FusedScore(ImageScore):
     Args:
         density: builds the density of section ``Density``.
         parts: names of scores, or sections with a ``name``.
-        combine: ``mean``, or ``max``: the part that is most alarmed decides.
+        combine: ``max``: the part that is most alarmed decides; or ``mean``.
 
     Buffers: ``median`` and ``spread``, float32 [P].
 
@@ -40,7 +40,7 @@ class FusedScore(ImageScore):
         self,
         density: DensityFactory,
         parts: list[str | dict[str, Any]],
-        combine: Literal["mean", "max"] = "mean",
+        combine: Literal["max", "mean"] = "max",
     ) -> None:
         super().__init__({"median": (len(parts),), "spread": (len(parts),)})
         if len(parts) < 2:
@@ -59,8 +59,8 @@ class FusedScore(ImageScore):
         self.needs_map = any(member.needs_map for member in self.members)
 
     @property
-    def part_names(self) -> list[str]:
-        return [member.name for member in self.members]
+    def part_count(self) -> int:
+        return len(self.members)
 
     def fit(self, features: Mapping[str, np.ndarray]) -> None:
         for member in self.members:
