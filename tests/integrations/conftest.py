@@ -51,6 +51,35 @@ def is_checkout(paddleclas_home: Path) -> bool:
     return "update_freq" in (paddleclas_home / "ppcls" / "engine" / "engine.py").read_text()
 
 
+CUTPASTE = """
+_BASE_: {base}
+Global:
+  data_root: {data}
+  category: gasket
+  output_dir: {output}
+  device: cpu
+  epochs: 2
+  iter_per_epoch: 4
+  freeze_steps: 0
+  print_batch_step: 1
+  eval_interval: 1
+Preprocess: {{image_size: [32, 32]}}
+Arch: {{pretrained: false}}
+DataLoader:
+  Train: {{sampler: {{batch_size: 4}}, loader: {{num_workers: 0}}}}
+  Eval: {{sampler: {{batch_size: 8}}}}
+"""
+
+
+@pytest.fixture
+def cutpaste_yaml(tmp_path: Path, demo_root: Path) -> Path:
+    """``configs/cutpaste_sspcab.yaml`` for eight steps at 32 pixels."""
+    path = tmp_path / "cutpaste.yaml"
+    base = REPOSITORY / "configs" / "cutpaste_sspcab.yaml"
+    path.write_text(CUTPASTE.format(base=base, data=demo_root, output=tmp_path / "output"))
+    return path
+
+
 Run = Callable[..., "Outcome"]
 
 

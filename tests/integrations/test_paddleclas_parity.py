@@ -45,10 +45,10 @@ def saved(folder: Path, name: str) -> Path:
 
 
 def test_twenty_steps_and_the_evaluation_agree(
-    run: Callable[..., Any], tiny_yaml: Path, tmp_path: Path
+    run: Callable[..., Any], cutpaste_yaml: Path, tmp_path: Path
 ) -> None:
     theirs, ours = tmp_path / "theirs", tmp_path / "ours"
-    words = ["-c", tiny_yaml, *STEPS, "-o"]
+    words = ["-c", cutpaste_yaml, *STEPS, "-o"]
     outcome = run(
         ["train", *words, f"Global.output_dir={theirs}"],
         ["eval", *words, f"Global.output_dir={theirs}"],
@@ -85,11 +85,11 @@ def test_twenty_steps_and_the_evaluation_agree(
 
 
 def test_their_scripts_do_all_four_verbs_with_our_weights(
-    run: Callable[..., Any], paddleclas_home: Path, tiny_yaml: Path, tmp_path: Path
+    run: Callable[..., Any], paddleclas_home: Path, cutpaste_yaml: Path, tmp_path: Path
 ) -> None:
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     for verb in ("train", "eval"):
-        assert main([verb, "-c", str(tiny_yaml), "-o", f"Global.output_dir={ours}"]) == 0
+        assert main([verb, "-c", str(cutpaste_yaml), "-o", f"Global.output_dir={ours}"]) == 0
     network = {
         name.removeprefix("network."): value
         for name, value in read_weights(folder_of(ours) / "detector.safetensors").items()
@@ -103,7 +103,7 @@ def test_their_scripts_do_all_four_verbs_with_our_weights(
 
     category = folder_of(ours).name
     data = json.loads((folder_of(ours) / "detector.json").read_text())["protocol"]["data_root"]
-    words = ["-c", tiny_yaml, "-o", f"Global.output_dir={theirs}"]
+    words = ["-c", cutpaste_yaml, "-o", f"Global.output_dir={theirs}"]
     pretrained = ["-o", f"Global.pretrained_model={weights.with_suffix('')}"]
     pictures = ["-o", f"Infer.infer_imgs={data}/{category}/test"]
     scripts = written_scripts(paddleclas_home, tmp_path)
@@ -142,11 +142,11 @@ def written_scripts(home: Path, folder: Path) -> Path:
 
 
 def test_a_mistake_is_one_line_and_code_2(
-    paddleclas_home: Path, tiny_yaml: Path, tmp_path: Path
+    paddleclas_home: Path, cutpaste_yaml: Path, tmp_path: Path
 ) -> None:
     from integrations_support import environment
 
-    command = [sys.executable, "-m", "ppcls_sspcab.paddleclas", "train", "-c", str(tiny_yaml)]
+    command = [sys.executable, "-m", "ppcls_sspcab.paddleclas", "train", "-c", str(cutpaste_yaml)]
     process = subprocess.run(
         [*command, "-o", "Global.category=all"],
         env=environment(paddleclas_home),

@@ -144,8 +144,11 @@ def _load_selected(engine: Any, config: Config) -> Progress:
     best = config.run.model_selection == "val_synthetic"
     path = _saved(engine, "best_model" if best else "latest")
     load_into(network_of(engine), read_weights(path), str(path))
+    if not best:
+        return Progress(step=steps)
     state = paddle.load(str(path.with_suffix(".pdstates")))
-    return Progress(steps, float(state["metric"]), int(state["epoch"])) if best else Progress(steps)
+    metric, epoch = float(state["metric"]), int(state["epoch"])
+    return Progress(step=steps, best_metric=metric, best_epoch=epoch)
 
 
 def _saved(engine: Any, name: str) -> Path:

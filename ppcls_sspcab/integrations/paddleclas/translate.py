@@ -14,6 +14,7 @@ import yaml
 from ppcls_sspcab.config import Config, GlobalSection, load_config
 from ppcls_sspcab.engine.build import held_out_share
 from ppcls_sspcab.errors import ConfigError
+from ppcls_sspcab.utils.logging import get_logger
 
 # Where the whole configuration travels, for the parts that PaddleClas has no section for.
 WHOLE = "Anomaly"
@@ -66,7 +67,7 @@ def to_paddleclas(config: Config) -> dict[str, Any]:
         "Global": _global(config),
         "Arch": copy.deepcopy(config["Arch"]),
         "Loss": {"Train": copy.deepcopy(config["Loss"]["Train"]), "Eval": None},
-        "Optimizer": copy.deepcopy(config["Optimizer"]),
+        "Optimizer": _optimizer(config),
         "DataLoader": {"Train": _train_loader(config), "Eval": _eval_loader(config)},
         "Metric": {"Train": None, "Eval": config.get("Metric.Eval") or [{"image_auroc": None}]},
         "Infer": {
@@ -110,6 +111,19 @@ def _global(config: Config) -> dict[str, Any]:
         "eval_mode": "anomaly",
         **copy.deepcopy(run.paddleclas),
     }
+
+
+def _optimizer(config: Config) -> dict[str, Any]:
+    section = copy.deepcopy(config["Optimizer"])
+    if section.get("name") == "AdamW" and section.get("regularizer"):
+        # There a regularizer goes into the gradient, which for AdamW is another method.
+        section["weight_decay"] = section.pop("regularizer")["coeff"]
+    if "clip_norm" in section:
+        get_logger().warning(
+            "Optimizer.clip_norm: PaddleClas clips each parameter's gradient by itself, the "
+            "built-in engine all of them together; the training will differ"
+        )
+    return section
 
 
 def _train_loader(config: Config) -> dict[str, Any]:
