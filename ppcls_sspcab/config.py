@@ -48,6 +48,9 @@ class GlobalSection:
         model_selection: ``last`` step, or ``val_synthetic``: the epoch with the best AUROC on
             held-out good pictures against synthetic defects made from them.
         checkpoints: checkpoint to resume from: a path, or ``latest``.
+        pretrained_model: the detector that evaluating, predicting and exporting take; default
+            ``<output_dir>/<category>/detector.safetensors``. Training starts from
+            ``Arch.pretrained``.
         cache_mb: bound of the decoded pictures kept in memory, in MiB.
         on_error: what an unreadable picture does: ``stop``, or ``skip`` and be listed.
         use_visualdl: also writes VisualDL scalars.
@@ -75,6 +78,7 @@ class GlobalSection:
     start_eval_epoch: int = 0
     model_selection: Literal["last", "val_synthetic"] = "last"
     checkpoints: str | None = None
+    pretrained_model: str | None = None
     cache_mb: int = 2048
     on_error: Literal["stop", "skip"] = "stop"
     use_visualdl: bool = False
@@ -87,6 +91,13 @@ class GlobalSection:
         _at_least(self, seed=0, freeze_steps=0, save_interval=0, start_eval_epoch=0, cache_mb=0)
         if not self.category:
             raise ValueError("category must not be empty; 'all' runs through every category")
+        if self.pretrained_model and self.category == "all":
+            raise ValueError("pretrained_model is one category's detector, and category is 'all'")
+        if self.pretrained_model and self.engine == "paddleclas":
+            raise ValueError(
+                "pretrained_model is for the built-in engine; PaddleClas's takes weights from "
+                "Global.paddleclas.pretrained_model"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

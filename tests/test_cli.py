@@ -13,6 +13,7 @@ import pytest
 from ppcls_sspcab.cli import main
 from ppcls_sspcab.config import load_config
 from ppcls_sspcab.engine.engine import category_folder
+from ppcls_sspcab.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -134,6 +135,17 @@ def test_tools_and_print_config(tiny_yaml: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "seed: 17" in done.stdout
     assert "_BASE_" not in done.stdout
+
+
+def test_a_detector_that_lies_elsewhere(trained: Path, tmp_path: Path) -> None:
+    folder = category_folder(load_config(trained))
+    moved = (folder / "detector.safetensors").rename(tmp_path / "other.safetensors")
+    elsewhere = overrides(f"Global.pretrained_model={moved}", f"Global.output_dir={tmp_path}/new")
+    assert main(["export", "-c", str(trained), *elsewhere]) == 0
+    assert (tmp_path / "new" / folder.name / "inference" / "inference.json").is_file()
+    assert main(["train", "-c", str(trained), *elsewhere]) == 2
+    with pytest.raises(ConfigError, match="pretrained_model"):
+        load_config(trained, [f"Global.pretrained_model={moved}", "Global.category=all"])
 
 
 def test_all_categories_and_a_summary(

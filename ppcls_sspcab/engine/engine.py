@@ -54,6 +54,10 @@ class Engine:
         with config.naming_files():
             config.load_plugins()
             _set_device(config.run.device)
+            if mode == "train" and config.run.pretrained_model:
+                raise ConfigError(
+                    "Global.pretrained_model", "training starts from the weights of Arch.pretrained"
+                )
             # Predicting and exporting need no data set, only the detector's folder.
             needs_data = mode in ("train", "eval") or config.run.category == "all"
             self.categories = categories(config) if needs_data else [config.run.category]
@@ -104,7 +108,7 @@ class Engine:
             raise ConfigError("Infer.infer_imgs", "give pictures, here or on the command line")
         config = self._of(self.categories[0])
         paths = find_pictures(given)
-        detector, card = Detector.load(detector_path(config))
+        detector, card = Detector.load(_detector_to_use(config))
         with config.naming_files():
             postprocess = POSTPROCESSES.build(
                 config.infer.PostProcess or {"name": "AnomalyDecision"},
@@ -140,7 +144,7 @@ class Engine:
         folders = []
         for category in self.categories:
             config = self._of(category)
-            detector, card = Detector.load(detector_path(config))
+            detector, card = Detector.load(_detector_to_use(config))
             folder = category_folder(config) / "inference"
             if config.run.save_inference_dir:
                 folder = Path(config.run.save_inference_dir)
@@ -207,7 +211,7 @@ class Engine:
 
         folder = category_folder(config)
         with config.naming_files():
-            detector, card = Detector.load(detector_path(config))
+            detector, card = Detector.load(_detector_to_use(config))
             samples = build_dataset(config).test
             if not samples:
                 raise DataError(
@@ -230,6 +234,11 @@ def category_folder(config: Config) -> Path:
 def detector_path(config: Config) -> Path:
     """Where a category's detector lies."""
     return category_folder(config) / "detector.safetensors"
+
+
+def _detector_to_use(config: Config) -> Path:
+    """The detector that evaluating, predicting and exporting take."""
+    return Path(config.run.pretrained_model or detector_path(config))
 
 
 def save_detector(

@@ -41,7 +41,12 @@ def main(arguments: Sequence[str] | None = None, backend: str = "auto") -> int:
 def _predict(options: argparse.Namespace) -> int:
     paths = find_pictures(options.inputs)
     predictor = Predictor(
-        options.model, options.backend, options.threads, options.device, options.threshold
+        options.model,
+        options.backend,
+        options.threads,
+        options.device,
+        options.threshold,
+        options.onednn == "True",
     )
     found = False
     with opened(options.output) as stream:
@@ -57,6 +62,12 @@ def _parser(backend: str) -> argparse.ArgumentParser:
     parser.add_argument("--model", required=True, metavar="DIR", help="folder that 'export' wrote")
     parser.add_argument("--backend", choices=["auto", "paddle", "onnx"], default=backend)
     parser.add_argument("--device", default="cpu", help="cpu, or gpu[:<number>] with paddle")
+    parser.add_argument(
+        "--onednn",
+        choices=["True", "False"],
+        default="True",
+        help="with paddle on the CPU: run by oneDNN, the default, or without",
+    )
     parser.add_argument("--threads", type=_positive, help="default: all physical cores")
     parser.add_argument("--batch-size", type=_positive, default=8)
     parser.add_argument("--threshold", type=float, help="instead of the calibrated threshold")

@@ -166,6 +166,7 @@ class Predictor:
         threads: of the computation; default: all physical cores of this process.
         device: ``cpu``, or ``gpu[:<number>]`` with the backend ``paddle``.
         threshold: decides instead of the calibrated one.
+        onednn: of the backend ``paddle`` on the CPU, as in :class:`PaddlePredictor`.
 
     Raises:
         ModelError: a missing, changed or unreadable file.
@@ -179,6 +180,7 @@ class Predictor:
         threads: int | None = None,
         device: str = "cpu",
         threshold: float | None = None,
+        onednn: bool = True,
     ) -> None:
         self.card = InferenceCard.read(model_dir)
         self.threshold = self.card.threshold if threshold is None else float(threshold)
@@ -191,7 +193,7 @@ class Predictor:
             self._network = OnnxPredictor(Path(model_dir) / ONNX_FILE, threads)
         else:
             self.card.check_files(model_dir, PADDLE_FILES)
-            self._network = PaddlePredictor(model_dir, self.card.outputs, threads, device=device)
+            self._network = PaddlePredictor(model_dir, self.card.outputs, threads, onednn, device)
 
     def predict(self, images: Sequence[Source], batch_size: int = 8) -> list[Result | Failure]:
         """Judges pictures.

@@ -11,6 +11,7 @@ from PIL import Image
 from ppcls_sspcab.detector import DetectorCard
 from ppcls_sspcab.engine.export import export_detector
 from ppcls_sspcab.errors import ModelError, UserError
+from ppcls_sspcab.runtime import command
 from ppcls_sspcab.runtime.card import InferenceCard
 from ppcls_sspcab.runtime.image import Preprocess, decode
 from ppcls_sspcab.runtime.predictor import Predictor
@@ -168,6 +169,24 @@ def test_a_card_that_cannot_judge_is_refused(model, tmp_path, key, value):
     card.write_text("\n".join(lines))
     with pytest.raises(ModelError, match=key):
         Predictor(copy)
+
+
+@pytest.mark.parametrize("onednn", [True, False])
+def test_onednn_is_as_asked_for(model, monkeypatch, tmp_path, onednn):
+    import paddle.inference
+
+    picture = tmp_path / "grey.png"
+    picture.write_bytes(encoded(grey(80)))
+    chosen = []
+    create = paddle.inference.create_predictor
+    monkeypatch.setattr(
+        paddle.inference,
+        "create_predictor",
+        lambda config: chosen.append(config.mkldnn_enabled()) or create(config),
+    )
+    words = ["--model", str(model), "--onednn", str(onednn), str(picture)]
+    assert command.main([*words, "--output", str(tmp_path / "records.jsonl")], "paddle") == 0
+    assert chosen == [onednn]
 
 
 def test_devices_that_are_not_there(model):
