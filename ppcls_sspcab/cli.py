@@ -59,7 +59,7 @@ def _train(options: argparse.Namespace) -> int:
 def _eval(options: argparse.Namespace) -> int:
     engine = _engine(options, "eval")
     if engine is not None:
-        engine.eval()
+        engine.eval(report=options.report)
     return 0
 
 
@@ -72,6 +72,7 @@ def _predict(options: argparse.Namespace) -> int:
         output=options.output,
         output_format=options.format,
         threshold=options.threshold,
+        save_maps=options.save_maps,
     )
     return ANOMALY_FOUND if found and options.fail_on_anomaly else 0
 
@@ -133,13 +134,19 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
     _verb(verbs, "train", _train, "train a detector: network, density and threshold")
-    _verb(verbs, "eval", _eval, "measure a trained detector on the test pictures")
+    evaluate = _verb(verbs, "eval", _eval, "measure a trained detector on the test pictures")
+    evaluate.add_argument(
+        "--report", action="store_true", help="also write report.html, with all test pictures"
+    )
 
     predict = _verb(verbs, "predict", _predict, "score pictures", aliases=["infer"])
     predict.add_argument("inputs", nargs="*", help="files, folders, globs or .txt lists")
     predict.add_argument("--output", help="file for the records; default: standard output")
     predict.add_argument("--format", choices=["jsonl", "csv"], default="jsonl")
     predict.add_argument("--threshold", type=float, help="instead of the calibrated threshold")
+    predict.add_argument(
+        "--save-maps", metavar="DIR", help="write overlay, contour and 16-bit map of each picture"
+    )
     predict.add_argument(
         "--fail-on-anomaly", action="store_true", help=f"exit code {ANOMALY_FOUND} if any is found"
     )

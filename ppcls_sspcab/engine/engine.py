@@ -26,6 +26,7 @@ from ppcls_sspcab.engine.build import (
 )
 from ppcls_sspcab.engine.checkpoint import Progress
 from ppcls_sspcab.engine.fit import fit_detector
+from ppcls_sspcab.engine.maps import MapWriter
 from ppcls_sspcab.engine.onednn import accelerated
 from ppcls_sspcab.engine.scoring import detect, gather, run_store
 from ppcls_sspcab.errors import ConfigError, DataError
@@ -66,14 +67,17 @@ class Engine:
         """Trains a detector for each category and returns their files."""
         return [self._train(self._of(category)) for category in self.categories]
 
-    def eval(self) -> list[Any]:
+    def eval(self, report: bool = False) -> list[Any]:
         """Measures each category's detector on its test pictures.
 
         Writes ``results.{json,csv,md}`` and ``plots/`` and returns the ``Results``.
+
+        Args:
+            report: also write ``report.html``, with all test pictures.
         """
         from ppcls_sspcab.engine.results import summary_table
 
-        results = [self._eval(self._of(category)) for category in self.categories]
+        results = [self._eval(self._of(category), report) for category in self.categories]
         if len(results) > 1:
             table = summary_table(results)
             atomic_write(Path(self.config.run.output_dir) / "results.md", table)
@@ -86,6 +90,7 @@ class Engine:
         output: str | None = None,
         output_format: Literal["jsonl", "csv"] = "jsonl",
         threshold: float | None = None,
+        save_maps: str | None = None,
     ) -> bool:
         """Scores pictures and writes one record each.
 
@@ -93,6 +98,7 @@ class Engine:
             inputs: files, folders, globs, ``.txt`` lists; default ``Infer.infer_imgs``.
             output: file for the records; default standard output.
             threshold: instead of the calibrated one.
+            save_maps: folder for the anomaly maps, three pictures each.
 
         Returns:
             whether an anomaly was found.
@@ -116,10 +122,11 @@ class Engine:
                 threshold=float(detector.threshold) if threshold is None else threshold,
                 scale=float(detector.scale),
             )
+        maps = _map_writer(detector, save_maps, paths)
         counts = {"good": 0, "anomalous": 0, "unreadable": 0}
         with accelerated(detector, card.preprocess.image_size), opened(output) as stream:
             records = predict(
-                detector, card.preprocess, postprocess, paths, config.infer.batch_size
+                detector, card.preprocess, postprocess, paths, config.infer.batch_size, maps
             )
             for record in write_records(records, stream, output_format):
                 if isinstance(record, Result):
@@ -204,9 +211,10 @@ class Engine:
 
         return diagnose
 
-    def _eval(self, config: Config) -> Any:
+    def _eval(self, config: Config, with_report: bool) -> Any:
         from ppcls_sspcab.engine.evaluate import evaluate
         from ppcls_sspcab.engine.plots import write_plots
+        from ppcls_sspcab.engine.report import Report
         from ppcls_sspcab.engine.results import write_results
 
         folder = category_folder(config)
@@ -219,11 +227,26 @@ class Engine:
                 )
             run = config.run
             store = open_store(samples, card.preprocess, run.cache_mb, run.on_error, "reading")
-            results, embeddings = evaluate(detector, card, store, config)
+            report = Report(store) if with_report else None
+            look = report.look if report else None
+            results, embeddings = evaluate(detector, card, store, config, look)
             write_results(results, folder)
             write_plots(results, embeddings, folder)
+            if report:
+                get_logger().info(f"report in {report.write(results, folder)}")
         print(results.to_markdown())
         return results
+
+
+def _map_writer(detector: Detector, folder: str | None, paths: Sequence[str]) -> MapWriter | None:
+    if folder is None:
+        return None
+    if detector.localizer is None:
+        raise ConfigError(
+            "--save-maps",
+            "this detector makes no maps: train it with Localize, such as {name: FeatureGaussian}",
+        )
+    return MapWriter(folder, paths)
 
 
 def category_folder(config: Config) -> Path:

@@ -81,6 +81,32 @@ def roc_figure(results: Results) -> Figure:
     return figure
 
 
+def precision_recall_figure(results: Results) -> Figure:
+    """Precision against detection rate, with the calibrated threshold's point."""
+    from sklearn.metrics import precision_recall_curve
+
+    figure, axes = _axes("Precision and recall", results, width=6.0, height=6.0)
+    axes.set_xlabel(f"detection rate ({results.counts['bad']} bad pictures)")
+    axes.set_ylabel("precision: bad pictures among those called anomalies")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    labels, scores = _columns(results)
+    if len(set(labels)) < 2:
+        return _message(figure, axes, "Precision and recall need good and bad test pictures.")
+    precision, recall, _ = precision_recall_curve(labels, scores)
+    curve = f"AUPR {results.image_aupr:.3f}"
+    axes.step(recall, precision, color=GOOD, linewidth=2, label=curve, where="post", clip_on=False)
+    hits = results.counts["bad"] - results.counts["missed"]
+    called = hits + results.counts["false_alarms"]
+    if called:
+        axes.plot(
+            results.detection_rate, hits / called, marker="o", markersize=9, color=BAD,
+            markeredgecolor="white", linestyle="none", clip_on=False,
+            label=f"calibrated threshold: {hits / called:.3f} at {results.detection_rate:.3f}",
+        )  # fmt: skip
+    axes.legend(loc="lower left", frameon=True, framealpha=0.95)
+    return figure
+
+
 def histogram_figure(results: Results) -> Figure:
     """Scores of good and bad pictures, with the threshold.
 

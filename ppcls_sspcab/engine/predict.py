@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from ppcls_sspcab.detector import Detector
+from ppcls_sspcab.engine.maps import MapWriter
 from ppcls_sspcab.engine.scoring import chunks, detect, read_ahead
 from ppcls_sspcab.runtime.image import ImageError, Preprocess
 from ppcls_sspcab.runtime.result import Failure, Result
@@ -21,6 +22,7 @@ def predict(
     postprocess: PostProcess,
     paths: Sequence[str],
     batch_size: int,
+    maps: MapWriter | None = None,
 ) -> Iterator[Record]:
     """Scores pictures; one that cannot be read becomes a ``Failure`` and the rest goes on.
 
@@ -29,6 +31,7 @@ def predict(
         postprocess: makes records of the detector's output.
         paths: the pictures.
         batch_size: pictures at once.
+        maps: writes the anomaly map of each picture; the detector must have one.
 
     Yields:
         one record a path, in order.
@@ -47,8 +50,14 @@ def predict(
         records: dict[str, Record] = {}
         if readable:
             images = preprocess.normalize(np.stack(list(readable.values())))
-            found = postprocess(list(readable), detect(detector, images))
+            outputs = detect(detector, images)
+            found = postprocess(list(readable), outputs)
             records = dict(zip(readable, found, strict=True))
+            if maps is not None:
+                for (path, pixels), anomaly_map in zip(
+                    readable.items(), outputs["map"], strict=True
+                ):
+                    maps.write(path, pixels, anomaly_map)
         for path, picture in zip(batch, pictures, strict=True):
             if isinstance(picture, ImageError):
                 yield Failure(path, picture.reason)

@@ -133,13 +133,14 @@ class Results:
 
     def to_markdown(self) -> str:
         """The tables of ``results.md``."""
-        blocks = [self._summary(), self._metric_table(), self._defect_table()]
+        blocks = [self.summary(), self._metric_table(), self._defect_table()]
         if self.protocol:
-            rows = [(f"`{_cell(key)}`", _flat(value)) for key, value in self.protocol.items()]
+            rows = [(f"`{_cell(key)}`", flat(value)) for key, value in self.protocol.items()]
             blocks.append(_table(["protocol", ""], rows))
         return f"# {self.category or 'Results'}\n\n" + "\n\n".join(filter(None, blocks)) + "\n"
 
-    def _summary(self) -> str:
+    def summary(self) -> str:
+        """What was measured and what went wrong, in two sentences."""
         counts = self.counts
         return (
             f"{counts['pictures']} test pictures, {counts['good']} good and {counts['bad']} bad. "
@@ -147,17 +148,22 @@ class Results:
             f"anomalies, {counts['missed']} bad missed."
         )
 
-    def _metric_table(self) -> str:
+    def metric_rows(self) -> list[tuple[str, str, str]]:
+        """Title, value and 95 % interval of every metric, as texts."""
         values = {name: getattr(self, name) for name in TITLES} | self.metrics
         rows = [
-            (_cell(TITLES.get(name, name)), _number(value), _interval(self.intervals[name]))
+            (TITLES.get(name, name), number(value), interval(self.intervals[name]))
             for name, value in values.items()
         ]
         if self.pixel is not None:
             rows += [
-                (title, _number(getattr(self.pixel, name)), "–")
+                (title, number(getattr(self.pixel, name)), "–")
                 for name, title in PIXEL_TITLES.items()
             ]
+        return rows
+
+    def _metric_table(self) -> str:
+        rows = [(_cell(title), *texts) for title, *texts in self.metric_rows()]
         return _table(["metric", "value", "95 % interval"], rows)
 
     def _defect_table(self) -> str:
@@ -166,10 +172,10 @@ class Results:
                 _cell(name),
                 str(defect.count),
                 str(defect.detected),
-                _number(defect.detection_rate),
-                _interval(defect.intervals["detection_rate"]),
-                _number(defect.image_auroc),
-                _interval(defect.intervals["image_auroc"]),
+                number(defect.detection_rate),
+                interval(defect.intervals["detection_rate"]),
+                number(defect.image_auroc),
+                interval(defect.intervals["image_auroc"]),
             )
             for name, defect in self.per_defect.items()
         ]
@@ -263,12 +269,12 @@ def summary_table(results: Sequence[Results]) -> str:
             _cell(result.category),
             str(result.counts["good"]),
             str(result.counts["bad"]),
-            *(_number(getattr(result, name)) for name in TITLES),
+            *(number(getattr(result, name)) for name in TITLES),
         )
         for result in results
     ]
     totals = (str(sum(result.counts[kind] for result in results)) for kind in ("good", "bad"))
-    means = (f"**{_number(value)}**" for value in mean_values(results).values())
+    means = (f"**{number(value)}**" for value in mean_values(results).values())
     header = ["category", "good", "bad", *TITLES.values()]
     return _table(header, [*rows, ("**mean**", *totals, *means)]) + "\n"
 
@@ -330,9 +336,10 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
-def _flat(value: Any) -> str:
+def flat(value: Any) -> str:
+    """A plain value, or a mapping's items in a row, for a cell of a table."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{_cell(key)} {_flat(item)}" for key, item in value.items())
+        return ", ".join(f"{_cell(key)} {flat(item)}" for key, item in value.items())
     return _cell(value)
 
 
@@ -340,11 +347,13 @@ def _cell(value: Any) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ")
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """A value with three digits; a dash for NaN."""
     return "–" if math.isnan(value) else f"{value:.3f}"
 
 
-def _interval(bounds: tuple[float, float]) -> str:
+def interval(bounds: tuple[float, float]) -> str:
+    """Two bounds with three digits; a dash for NaN."""
     return "–" if math.isnan(bounds[0]) else f"{bounds[0]:.3f} – {bounds[1]:.3f}"
 
 
