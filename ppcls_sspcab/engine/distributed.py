@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 import numpy as np
 import paddle
 from paddle import distributed, nn
+
+from ppcls_sspcab.utils.logging import get_logger
 
 
 def ranks() -> int:
@@ -23,6 +26,8 @@ def join() -> None:
     """Connects the processes; does nothing in a single one, or the second time."""
     if ranks() > 1 and not distributed.is_initialized():
         distributed.init_parallel_env()
+        if not is_first():
+            get_logger().setLevel(logging.WARNING)
 
 
 def wait_for_first() -> None:
@@ -57,29 +62,19 @@ def average_statistics(network: nn.Layer) -> None:
                 value.set_value(value / ranks())
 
 
-def own_part(count: int) -> list[int]:
-    """The indices 0 to ``count - 1`` that fall to this rank."""
-    return list(range(distributed.get_rank(), count, ranks()))
-
-
-def gathered(parts: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
-    """Joins what each rank computed for its :func:`own_part`, every index once and in order.
+def exchanged(outputs: Mapping[str, np.ndarray], rows: int) -> list[dict[str, np.ndarray]]:
+    """What every rank gives, on every rank: a list in the order of the ranks.
 
     Args:
-        parts: float arrays whose first axis is the rank's own indices; on a rank without any, of
-            length 0 there and otherwise of the same shape.
-        count: number of indices over all ranks.
+        outputs: arrays of up to ``rows`` rows; the same names and row shapes on all ranks. A rank
+            with fewer gets zeros after its own.
     """
-    if ranks() == 1:
-        return dict(parts)
-    longest = -(-count // ranks())
-    whole = {}
-    for name, part in parts.items():
-        padded = np.zeros((longest, *part.shape[1:]), part.dtype)
-        padded[: len(part)] = part
-        received: list[paddle.Tensor] = []
-        distributed.all_gather(received, paddle.to_tensor(padded))
-        # Rank r has the indices r, r + ranks, ...: side by side they are in order.
-        joined = np.stack([tensor.numpy() for tensor in received], axis=1)
-        whole[name] = joined.reshape(-1, *part.shape[1:])[:count]
-    return whole
+    received: list[dict[str, np.ndarray]] = [{} for _ in range(ranks())]
+    for name, array in outputs.items():
+        padded = np.zeros((rows, *array.shape[1:]), array.dtype)
+        padded[: len(array)] = array
+        parts: list[paddle.Tensor] = []
+        distributed.all_gather(parts, paddle.to_tensor(padded))
+        for part, whole in zip(parts, received, strict=True):
+            whole[name] = part.numpy()
+    return received

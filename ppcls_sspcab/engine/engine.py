@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,7 @@ from ppcls_sspcab.engine.build import (
     unfitted_detector,
 )
 from ppcls_sspcab.engine.checkpoint import Progress
+from ppcls_sspcab.engine.distributed import is_first, join, wait_for_first
 from ppcls_sspcab.engine.fit import fit_detector
 from ppcls_sspcab.engine.maps import MapWriter
 from ppcls_sspcab.engine.onednn import accelerated
@@ -59,6 +61,7 @@ class Engine:
                 raise ConfigError(
                     "Global.pretrained_model", "training starts from the weights of Arch.pretrained"
                 )
+            join()
             # Predicting and exporting need no data set, only the detector's folder.
             needs_data = mode in ("train", "eval") or config.run.category == "all"
             self.categories = categories(config) if needs_data else [config.run.category]
@@ -78,7 +81,7 @@ class Engine:
         from ppcls_sspcab.engine.results import summary_table
 
         results = [self._eval(self._of(category), report) for category in self.categories]
-        if len(results) > 1:
+        if len(results) > 1 and is_first():
             table = summary_table(results)
             atomic_write(Path(self.config.run.output_dir) / "results.md", table)
             print(table)
@@ -112,6 +115,8 @@ class Engine:
         given = inputs or ([self.config.infer.infer_imgs] if self.config.infer.infer_imgs else [])
         if not given:
             raise ConfigError("Infer.infer_imgs", "give pictures, here or on the command line")
+        if not is_first():
+            return False
         config = self._of(self.categories[0])
         paths = find_pictures(given)
         detector, card = Detector.load(_detector_to_use(config))
@@ -148,7 +153,9 @@ class Engine:
         """Writes each category's detector for the runtimes, verified, and returns the folders."""
         from ppcls_sspcab.engine.export import export_detector
 
-        folders = []
+        folders: list[Path] = []
+        if not is_first():
+            return folders
         for category in self.categories:
             config = self._of(category)
             detector, card = Detector.load(_detector_to_use(config))
@@ -167,11 +174,13 @@ class Engine:
         from ppcls_sspcab.engine.train import Trainer
 
         folder = category_folder(config)
-        with config.naming_files(), log_file(folder / "train.log"):
+        log = log_file(folder / "train.log") if is_first() else nullcontext()
+        with config.naming_files(), log:
             trainer = Trainer(config, folder)
             unfitted_detector(config, trainer.network)
             build_threshold(config)
-            atomic_write(folder / "config.yaml", config.to_yaml())
+            if is_first():
+                atomic_write(folder / "config.yaml", config.to_yaml())
             good, held_out = good_stores(config)
             validate = None
             if config.run.model_selection == "val_synthetic":
@@ -230,6 +239,8 @@ class Engine:
             report = Report(store) if with_report else None
             look = report.look if report else None
             results, embeddings = evaluate(detector, card, store, config, look)
+            if not is_first():
+                return results
             write_results(results, folder)
             write_plots(results, embeddings, folder)
             if report:
@@ -298,7 +309,9 @@ def save_detector(
         pixel_calibration=fitted.pixel_calibration,
     )
     path = detector_path(config)
-    fitted.detector.save(path, card)
+    if is_first():
+        fitted.detector.save(path, card)
+    wait_for_first()
     get_logger().info(
         f"{config.run.category}: threshold {calibration.threshold:.5f} "
         f"({calibration.method}; {calibration.note}) of the image score "

@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 import numpy as np
 import paddle
 from paddle import nn
+from paddle.distributed import get_rank
 from tqdm import tqdm
 
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.detector import Detector
+from ppcls_sspcab.engine.distributed import exchanged, ranks
 from ppcls_sspcab.runtime.image import Preprocess
 from ppcls_sspcab.scoring.base import ImageScore
 
@@ -58,16 +60,25 @@ def run_store(
     batch_size: int,
     title: str,
 ) -> Iterator[Outputs]:
-    """``run(images)`` of all pictures of a store, batch by batch, in order."""
+    """``run(images)`` of all pictures of a store, batch by batch, in order.
+
+    Several ranks (:mod:`ppcls_sspcab.engine.distributed`) share the batches; each yields them all.
+    """
 
     def read(indices: Sequence[int]) -> np.ndarray:
         return preprocess.normalize(np.stack([store[index] for index in indices]))
 
     batches = chunks(range(len(store)), batch_size)
+    rounds = chunks(batches, ranks())
+    own = [turn[min(get_rank(), len(turn) - 1)] for turn in rounds]
     with tqdm(total=len(store), desc=title, unit="pictures", disable=None, leave=False) as bar:
-        for images in read_ahead(batches, read):
-            yield run(images)
-            bar.update(len(images))
+        for turn, images in zip(rounds, read_ahead(own, read), strict=True):
+            found = run(images)
+            everywhere = exchanged(found, batch_size) if ranks() > 1 else [found]
+            # In the last turn there may be fewer batches than ranks: the others did one again.
+            for batch, outputs in zip(turn, everywhere, strict=False):
+                yield {name: value[: len(batch)] for name, value in outputs.items()}
+                bar.update(len(batch))
 
 
 def gather(outputs: Iterable[Outputs]) -> Outputs:

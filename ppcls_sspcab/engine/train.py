@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import paddle
-from paddle import nn
+from paddle import distributed, nn
 from tqdm import tqdm
 
 from ppcls_sspcab.config import Config, GlobalSection
@@ -24,6 +24,13 @@ from ppcls_sspcab.data.views import (
 )
 from ppcls_sspcab.engine.build import build_loss, build_network, build_transforms
 from ppcls_sspcab.engine.checkpoint import Progress, TrainingState
+from ppcls_sspcab.engine.distributed import (
+    average_statistics,
+    averaged,
+    is_first,
+    ranks,
+    wait_for_first,
+)
 from ppcls_sspcab.engine.ema import ExponentialMovingAverage
 from ppcls_sspcab.engine.meters import TrainingLog
 from ppcls_sspcab.engine.onednn import FrozenStem
@@ -60,6 +67,8 @@ class Trainer:
         )
         self._scaler = self._build_scaler()
         self._stem: FrozenStem | None = None
+        # What is called while training; several ranks then have the same gradients.
+        self._model = self.network
         self._state = TrainingState(
             network=self.network,
             optimizer=build_optimizer(config["Optimizer"], self._schedule, self.network),
@@ -71,7 +80,7 @@ class Trainer:
                 "seed": self.run.seed,
                 "epochs": self.run.epochs,
                 "iter_per_epoch": self.run.iter_per_epoch,
-                "batch_size": config.train_sampler.batch_size,
+                "batch_size": config.train_sampler.batch_size * ranks(),
             },
         )
 
@@ -97,7 +106,22 @@ class Trainer:
         if self.run.checkpoints:
             self._state.load(self._checkpoint_to_resume())
             get_logger().info(f"resuming after step {self.progress.step}")
-        log = TrainingLog(
+        if ranks() > 1:
+            # Frozen parameters get no gradient, and the others must not wait for it.
+            self._model = paddle.DataParallel(
+                self.network, find_unused_parameters=self.run.freeze_steps > 0
+            )
+        log = self._log() if is_first() else None
+        try:
+            with _finishing_the_step() as interrupted:
+                self._run_steps(store, validate, diagnose, log, interrupted)
+        finally:
+            if log is not None:
+                log.close()
+        return self._selected()
+
+    def _log(self) -> TrainingLog:
+        return TrainingLog(
             self._folder,
             self.run.epochs,
             self.run.iter_per_epoch,
@@ -105,19 +129,13 @@ class Trainer:
             self.run.use_visualdl,
             resume=bool(self.run.checkpoints),
         )
-        try:
-            with _finishing_the_step() as interrupted:
-                self._run_steps(store, validate, diagnose, log, interrupted)
-        finally:
-            log.close()
-        return self._selected()
 
     def _run_steps(
         self,
         store: ImageStore,
         validate: Validate | None,
         diagnose: Validate | None,
-        log: TrainingLog,
+        log: TrainingLog | None,
         interrupted: Callable[[], bool],
     ) -> None:
         self._stem = FrozenStem.of(self.network, self._config.preprocess.image_size)
@@ -138,11 +156,16 @@ class Trainer:
                 figures = self._step(step, images, labels)
                 batch_cost = time.perf_counter() - started
                 figures |= {"reader_cost": reader_cost, "batch_cost": batch_cost}
+                # The ranks stop together, whichever was asked to.
+                figures = averaged({**figures, "interrupted": float(interrupted())})
+                stop = figures.pop("interrupted") > 0
                 self.progress.step += 1
                 self.progress.seconds += batch_cost
-                log.add(step, lr, figures, images.shape[0])
+                if log is not None:
+                    log.add(step, lr, figures, images.shape[0] * ranks())
                 bar.update()
-                if interrupted():
+                if stop:
+                    average_statistics(self.network)
                     self._save("latest")
                     raise KeyboardInterrupt
                 if self.progress.step % self.run.iter_per_epoch == 0:
@@ -182,17 +205,17 @@ class Trainer:
 
     def _forward(self, images: paddle.Tensor) -> dict[str, Any]:
         if self._stem is None:
-            return self.network(images)
+            return self._model(images)
         features = self._stem(images)
         with self._stem.skipped():
-            return self.network(features)
+            return self._model(features)
 
-    def _end_epoch(
-        self, epoch: int, validate: Validate | None, diagnose: Validate | None
-    ) -> None:
+    def _end_epoch(self, epoch: int, validate: Validate | None, diagnose: Validate | None) -> None:
+        average_statistics(self.network)
         due = epoch % self.run.eval_interval == 0 and epoch >= self.run.start_eval_epoch
         if due or epoch == self.run.epochs:
             with self._averaged():
+                average_statistics(self.network)
                 figure = validate(self.network) if validate is not None else None
                 tested = diagnose(self.network) if diagnose is not None else None
             if tested is not None:
@@ -220,6 +243,7 @@ class Trainer:
         if self.run.model_selection == "val_synthetic" and self._total_steps:
             prefix = "ema." if self._state.ema is not None else "network."
             path = self._checkpoint_path("best")
+            wait_for_first()
             arrays = {
                 name[len(prefix) :]: value
                 for name, value in read_weights(path).items()
@@ -229,6 +253,7 @@ class Trainer:
         elif self._state.ema is not None:
             for name, value in self._state.ema.shadow.items():
                 self.network.state_dict()[name].set_value(value)
+            average_statistics(self.network)
         self.network.eval()
         return self.network
 
@@ -237,7 +262,11 @@ class Trainer:
             store, self._augmentations, self._views, self._config.preprocess, self.run.seed
         )
         numbers = SampleNumbers(
-            self._config.train_sampler.batch_size, self._total_steps, self.progress.step
+            self._config.train_sampler.batch_size,
+            self._total_steps,
+            self.progress.step,
+            distributed.get_rank(),
+            ranks(),
         )
         loader = build_train_loader(views, numbers, self._config.train_loader.num_workers)
         for images, labels in loader:
@@ -262,7 +291,8 @@ class Trainer:
         return self._state.ema.applied() if self._state.ema is not None else nullcontext()
 
     def _save(self, name: str) -> None:
-        self._state.save(self._checkpoint_path(name))
+        if is_first():
+            self._state.save(self._checkpoint_path(name))
 
     def _checkpoint_path(self, name: str) -> Path:
         return self._folder / "checkpoints" / f"{name}.safetensors"
@@ -276,7 +306,7 @@ class Trainer:
 def begin_step(network: nn.Layer, run: GlobalSection, step: int) -> None:
     """Seeds Paddle's generator for a step, counted from 0, and holds the backbone in the first."""
     # Layers that draw (dropout in a plug-in's backbone) repeat themselves after a resume.
-    paddle.seed(hash((run.seed, step)) & 0x7FFFFFFF)
+    paddle.seed(hash((run.seed, step, distributed.get_rank())) & 0x7FFFFFFF)
     if step < run.freeze_steps:
         network.freeze_backbone()
     else:

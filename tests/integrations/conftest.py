@@ -84,7 +84,10 @@ Run = Callable[..., "Outcome"]
 
 
 class Outcome:
-    """What a process did: its text, and the weighted losses of each step, in full precision."""
+    """What a process did: its text, and the weighted losses of each step, in full precision.
+
+    Of several ranks, ``losses`` are their mean.
+    """
 
     def __init__(self, text: str, losses: list[dict[str, float]]) -> None:
         self.text = text
@@ -96,7 +99,7 @@ def run(paddleclas_home: Path, tmp_path: Path) -> Run:
     """Runs words of ``python -m ppcls_sspcab.paddleclas`` (several lists: one after the other)."""
 
     def run_words(*commands: Sequence[Any], launcher: Sequence[str] = (), **env: str) -> Outcome:
-        losses = tmp_path / "losses.json"
+        losses = tmp_path / "losses"
         words = json.dumps([[str(word) for word in command] for command in commands])
         process = subprocess.run(
             [sys.executable, "-W", "ignore", *launcher, str(RECORDER), str(losses), words],
@@ -108,6 +111,14 @@ def run(paddleclas_home: Path, tmp_path: Path) -> Run:
             timeout=240,
         )
         assert process.returncode == 0, process.stdout[-3000:] + process.stderr[-3000:]
-        return Outcome(process.stdout + process.stderr, json.loads(losses.read_text()))
+        files = sorted(tmp_path.glob("losses.*"))
+        each = [json.loads(file.read_text()) for file in files]
+        for file in files:
+            file.unlink()
+        means = [
+            {name: sum(rank[name] for rank in step) / len(step) for name in step[0]}
+            for step in zip(*each, strict=True)
+        ]
+        return Outcome(process.stdout + process.stderr, means)
 
     return run_words

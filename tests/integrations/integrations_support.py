@@ -10,7 +10,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def environment(home: Path, **more: str) -> dict[str, str]:
     """Variables for a process that uses the PaddleClas at ``home``."""
-    path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(REPOSITORY), more.pop("PYTHONPATH", "")])
     return {
         **os.environ,
         "PADDLECLAS_HOME": str(home),

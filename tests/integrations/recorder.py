@@ -6,6 +6,7 @@ recorder.py LOSSES.json '[["train", "-c", "a.yaml"], ["eval", "-c", "a.yaml"]]'
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -24,17 +25,21 @@ def record() -> list[dict[str, float]]:
 
 
 if __name__ == "__main__":
-    from ppcls_sspcab import paddleclas
-    from ppcls_sspcab.integrations.paddleclas import install
-
     target, words = Path(sys.argv[1]), json.loads(sys.argv[2])
-    install()
-    losses = record()
+    if "BUILTIN" in os.environ:
+        from ppcls_sspcab.cli import main
+
+        losses = []
+    else:
+        from ppcls_sspcab.integrations.paddleclas import install
+        from ppcls_sspcab.paddleclas import main
+
+        install()
+        losses = record()
     for command in words:
-        code = paddleclas.main(command)
+        code = main(command)
         if code:
             sys.exit(code)
     import paddle
 
-    if paddle.distributed.get_rank() == 0:
-        target.write_text(json.dumps(losses))
+    Path(f"{target}.{paddle.distributed.get_rank()}").write_text(json.dumps(losses))

@@ -48,7 +48,7 @@ def test_twenty_steps_and_the_evaluation_agree(
     run: Callable[..., Any], cutpaste_yaml: Path, tmp_path: Path
 ) -> None:
     theirs, ours = tmp_path / "theirs", tmp_path / "ours"
-    words = ["-c", cutpaste_yaml, *STEPS, "-o"]
+    words = ["-c", cutpaste_yaml, *STEPS, "-o", "Global.freeze_steps=3", "-o"]
     outcome = run(
         ["train", *words, f"Global.output_dir={theirs}"],
         ["eval", *words, f"Global.output_dir={theirs}"],

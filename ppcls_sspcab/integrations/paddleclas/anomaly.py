@@ -6,8 +6,10 @@ code, so that a score means the same in both.
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from ppcls_sspcab.config import Config
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.engine.build import good_stores
 from ppcls_sspcab.engine.checkpoint import Progress
+from ppcls_sspcab.engine.distributed import wait_for_first
 from ppcls_sspcab.engine.engine import Engine, save_detector
 from ppcls_sspcab.engine.validate import synthetic_auroc
 from ppcls_sspcab.errors import ConfigError, ModelError
@@ -61,11 +64,13 @@ def with_anomaly(base: type) -> type:
                 config["Global"]["eval_mode"] = BASED_ON
                 if mode != "train":
                     config["Arch"]["pretrained"] = False
-            super().__init__(config, mode)
+            with _parallel_with_frozen_parameters(self._plan):
+                super().__init__(config, mode)
             if self._plan is not None:
                 self.eval_func = anomaly_eval
                 self.train_epoch_func = train_epoch_cutpaste
-                _allow_frozen_parameters(self, self._plan)
+                if mode == "train" and self._plan.run.freeze_steps:
+                    _update_one_by_one(self.optimizer)
 
         def train(self) -> None:
             started = time.perf_counter()
@@ -111,11 +116,23 @@ def _plan(config: Mapping[str, Any]) -> Config | None:
     return Config(config[WHOLE])
 
 
-def _allow_frozen_parameters(engine: Any, config: Config) -> None:
-    """Lets the first steps of several ranks leave frozen parameters without gradient."""
-    parallel = isinstance(engine.model, paddle.DataParallel)
-    if engine.mode == "train" and parallel and config.run.freeze_steps:
-        engine.model = paddle.DataParallel(engine.model._layers, find_unused_parameters=True)
+@contextmanager
+def _parallel_with_frozen_parameters(config: Config | None) -> Iterator[None]:
+    """Inside the block DataParallel does not wait for the gradients of frozen parameters."""
+    whole = paddle.DataParallel
+    if config is not None and config.run.freeze_steps:
+        paddle.DataParallel = functools.partial(whole, find_unused_parameters=True)
+    try:
+        yield
+    finally:
+        paddle.DataParallel = whole
+
+
+def _update_one_by_one(optimizers: list[Any]) -> None:
+    """Switches Paddle's merged kernel off, which takes for granted that no parameter is frozen."""
+    for optimizer in optimizers:
+        if getattr(optimizer, "_use_multi_tensor", False):
+            optimizer._use_multi_tensor = False
 
 
 def _refresh(engine: Any, config: Config) -> None:
@@ -142,6 +159,7 @@ def _load_selected(engine: Any, config: Config) -> Progress:
     """Puts the selected weights, averaged ones if they are averaged, into the network."""
     steps = config.run.epochs * config.run.iter_per_epoch
     best = config.run.model_selection == "val_synthetic"
+    wait_for_first()
     path = _saved(engine, "best_model" if best else "latest")
     load_into(network_of(engine), read_weights(path), str(path))
     if not best:

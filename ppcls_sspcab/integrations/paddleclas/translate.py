@@ -37,9 +37,10 @@ def is_ours(path: str) -> bool:
 def load(path: str, overrides: Iterable[str] = ()) -> Config:
     """:func:`ppcls_sspcab.config.load_config`, with PaddleClas's own keys of ``Global`` let in.
 
-    ``-o Global.update_freq=2`` is taken as ``-o Global.paddleclas.update_freq=2``.
+    ``-o Global.update_freq=2`` is taken as ``-o Global.paddleclas.update_freq=2``, and so is
+    ``Global.pretrained_model``, which there means weights and here a detector.
     """
-    own = {field.name for field in dataclasses.fields(GlobalSection)}
+    own = {field.name for field in dataclasses.fields(GlobalSection)} - {"pretrained_model"}
     moved = []
     for text in overrides:
         section, _, rest = text.partition(".")
