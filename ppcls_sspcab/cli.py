@@ -108,6 +108,10 @@ def _engine(options: argparse.Namespace, mode: Mode) -> Engine | None:
         print(config.to_yaml(), end="")
         return None
     _launch()
+    if config.run.engine == "paddleclas":
+        from ppcls_sspcab.integrations.paddleclas.verbs import PaddleClasEngine
+
+        return PaddleClasEngine(config, mode)
     from ppcls_sspcab.engine.engine import Engine
 
     return Engine(config, mode)

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ppcls_sspcab.errors import UserError
+from ppcls_sspcab.utils.launcher import launch
 
 VERBS = ("train", "eval", "infer", "export")
 
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(__doc__.strip())
         return 0 if words else 2
+    launch()
     try:
         if words[0] == "list":
             _list()

@@ -93,7 +93,7 @@ def _is_own_command() -> bool:
     package = Path(__file__).resolve().parents[1]
     return (
         path.stem == "ppcls-sspcab"
-        or path == package / "__main__.py"
+        or path in (package / "__main__.py", package / "paddleclas.py")
         or any(path.is_relative_to(package.parent / folder) for folder in ("tools", "deploy"))
     )
 

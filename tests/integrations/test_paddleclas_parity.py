@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -75,7 +76,7 @@ def test_twenty_steps_and_the_evaluation_agree(
             [float(row[name]) for row in left], [float(row[name]) for row in right], rtol=1e-5
         )
 
-    # Their weights are the detector's, and ours make the same detector in their engine.
+    # Their weights are the detector's.
     weights = read_weights(saved(folder_of(theirs), "latest.pdparams"))
     detector, _ = Detector.load(folder_of(theirs) / "detector.safetensors")
     state = detector.network.state_dict()
@@ -159,3 +160,13 @@ def test_a_mistake_is_one_line_and_code_2(
     assert process.returncode == 2
     (line,) = [line for line in process.stderr.splitlines() if line.startswith("error:")]
     assert "Global.category" in line and "one category at a time" in line
+
+
+def test_our_command_line_trains_by_their_engine(
+    run: Callable[..., Any], cutpaste_yaml: Path, tmp_path: Path
+) -> None:
+    words = ["-c", cutpaste_yaml, "-o", "Global.category=all", "-o", "Global.engine=paddleclas"]
+    outcome = run(["train", *words], BUILTIN="1")
+    assert len(re.findall(r"ppcls INFO: \[Train\]\[Epoch 2/2\]\[Iter: 3/4\]", outcome.text)) == 2
+    detectors = sorted((tmp_path / "output").rglob("detector.safetensors"))
+    assert [path.parent.name for path in detectors] == ["gasket", "mesh"]
