@@ -194,11 +194,14 @@ def unfitted_detector(config: Config, network: nn.Layer) -> Detector:
 
 
 def candidate_sections(config: Config) -> list[dict[str, Any]]:
-    """Sections of the image scores that ``auto`` chooses from; of equal ones the earlier."""
+    """Sections of the image scores that ``auto`` chooses from; of equal ones the earlier.
+
+    The fused one stands first: where nothing tells the scores apart, none should decide alone.
+    """
     has_map = bool(config.get("Localize"))
     parts = ["map_max"] * has_map + ["embedding_max", "logit"]
     names = ["map_max"] * has_map + ["embedding", "embedding_max", "logit"]
-    return [{"name": name} for name in names] + [{"name": "fused", "parts": parts}]
+    return [{"name": "fused", "parts": parts}, *({"name": name} for name in names)]
 
 
 def chooses_score(config: Config) -> bool:

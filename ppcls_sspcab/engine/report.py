@@ -175,7 +175,10 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 
     if not rows:
         return '<p class="note">There are none.</p>'
     kinds = ["text", *["number" if numbers else "text"] * (len(header) - 1)]
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+    head = "".join(
+        f'<th class="{kind}">{html.escape(cell)}</th>'
+        for kind, cell in zip(kinds, header, strict=True)
+    )
     body = "".join(
         "<tr>"
         + "".join(

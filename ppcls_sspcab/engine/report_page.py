@@ -29,6 +29,7 @@ h2 { font-size: 1.2rem; margin: 32px 0 8px; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 th, td { padding: 6px 12px; text-align: left; border-bottom: 1px solid var(--line); }
+th.number { text-align: right; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.text { overflow-wrap: anywhere; }
 .bar { position: sticky; top: 0; z-index: 1; display: flex; flex-wrap: wrap; gap: 8px;
@@ -39,7 +40,7 @@ button:disabled { opacity: .4; }
 #gallery { display: grid; gap: 12px;
   grid-template-columns: repeat(auto-fill, minmax(min(340px, 100%), 1fr)); }
 .card { overflow: hidden; }
-.card img { display: block; width: 100%; background: #222; image-rendering: auto; }
+.card img { display: block; width: 100%; height: auto; }
 .card p { margin: 0; padding: 6px 10px; font-size: .9rem; overflow-wrap: anywhere; }
 .card .verdict { font-weight: 600; }
 .card.wrong { border: 2px solid var(--bad); }

@@ -17,7 +17,7 @@ from ppcls_sspcab.localize.base import DEFAULT_SMOOTHING, Features, Localizer
 from ppcls_sspcab.localize.upsample import upsampling_matrix
 from ppcls_sspcab.registry import LOCALIZERS
 
-AUTO_STRIDES = (4, 8, 16)
+AUTO_STRIDES = (4, 8)
 MAX_CELLS = 400
 # Shares of the covariance of all places in that of each place; 1 is one covariance for all.
 SHRINKAGES = (0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 0.95, 1.0)
@@ -42,16 +42,17 @@ class Fit(NamedTuple):
 class FeatureGaussian(Localizer):
     """Mahalanobis distance of each place's features from those of good pictures there.
 
-    The maps of several layers are brought to one grid, the finest of theirs with at most 400
-    cells, and projected to ``channels`` numbers by a fixed orthogonal matrix. Each place has a
-    mean and a covariance; the covariance is shrunk towards the one of all places, and the means
-    may be one, whichever good pictures are likeliest under when left out of the fit. So ten
-    pictures suffice, and a texture is treated as one.
+    The maps of several layers are brought to one grid of at most 400 cells, the finest of theirs
+    or the coarsest halved, and projected to ``channels`` numbers by a fixed orthogonal matrix.
+    Each place has a mean and a covariance; the covariance is shrunk towards the one of all
+    places, and the means may be one, whichever good pictures are likeliest under when left out of
+    the fit. So ten pictures suffice, and a texture is treated as one.
 
     Args:
         network: has a ``backbone``.
         image_size: (H, W) of its input.
-        layers: paths of layers of the backbone, or ``auto``: the last ones of stride 4, 8, 16.
+        layers: paths of layers of the backbone, or ``auto``: the last ones of stride 4 and 8.
+            Deeper ones see further than the defect and smear it.
         channels: d, at most the channels of all layers together.
         smoothing: as :class:`Localizer` takes it.
 
@@ -85,8 +86,7 @@ class FeatureGaussian(Localizer):
         total = sum(size[1] for size in sizes)
         if not 1 <= channels <= total:
             raise ValueError(f"channels must lie in 1..{total}, not {channels}")
-        fitting = [size[2:] for size in sizes if size[2] * size[3] <= MAX_CELLS]
-        grid = max(fitting or [min(size[2:] for size in sizes)])
+        grid = _grid([size[2:] for size in sizes])
         super().__init__(
             image_size,
             grid,
@@ -241,6 +241,14 @@ def _auto_layers(network: nn.Layer, image_size: Sequence[int]) -> list[str]:
             depth = min(path.count(".") for path in fitting)
             found.append([path for path in fitting if path.count(".") == depth][-1])
     return found
+
+
+def _grid(sizes: Sequence[tuple[int, ...]]) -> tuple[int, int]:
+    fitting = [size for size in sizes if size[0] * size[1] <= MAX_CELLS]
+    height, width = max(fitting) if fitting else min(sizes)
+    while height * width > MAX_CELLS:
+        height, width = -(-height // 2), -(-width // 2)
+    return height, width
 
 
 def _orthogonal(rows: int, columns: int) -> np.ndarray:

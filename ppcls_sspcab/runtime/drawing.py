@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-# Below the first value a map is not painted at all; from the second on, in full.
-FADE = (0.35, 0.75)
+# Below the first value a map is not painted at all; from the second on, in full. It grows with
+# the square between them, as a defect's own values crowd near 1 and its surroundings' do not.
+FADE = (0.4, 0.97)
 STRENGTH = 0.6
 FOUND, TRUTH = (255, 140, 0), (0, 200, 90)
 _YELLOW, _RED = np.array([255.0, 225.0, 0.0]), np.array([215.0, 0.0, 25.0])
@@ -24,7 +25,7 @@ def overlay(pixels: np.ndarray, anomaly_map: np.ndarray) -> np.ndarray:
         uint8 RGB [H, W, 3]; unchanged where the map is calm.
     """
     low, high = FADE
-    level = ((anomaly_map - low) / (high - low)).clip(0, 1)[..., None]
+    level = ((anomaly_map - low) / (high - low)).clip(0, 1)[..., None] ** 2
     colour = _YELLOW + (_RED - _YELLOW) * level
     alpha = STRENGTH * level
     return np.rint(pixels * (1 - alpha) + colour * alpha).astype(np.uint8)

@@ -208,6 +208,11 @@ def test_it_fits_a_phone(browser: Browser, page: Path, tmp_path: Path) -> None:
         ".map(e => e.getBoundingClientRect()).map(r => [r.left, r.right, r.height])"
     )
     assert all(left >= 0 and right <= 390 for left, right, _ in widths)
+    ratios = browser.run(
+        "return [...document.images].map(i => i.clientWidth / i.clientHeight"
+        " / (i.naturalWidth / i.naturalHeight))"
+    )
+    assert all(abs(ratio - 1) < 0.02 for ratio in ratios)
     targets = browser.run(
         "return [...document.querySelectorAll('select, button')]"
         ".map(e => e.getBoundingClientRect().height)"

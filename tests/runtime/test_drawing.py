@@ -20,7 +20,7 @@ def test_a_calm_map_changes_nothing_and_an_alarm_turns_red() -> None:
 
 def test_the_same_value_has_the_same_colour_in_every_picture() -> None:
     alone, beside = np.full((12, 16), 0.2), np.full((12, 16), 0.2)
-    alone[3, 4] = beside[3, 4] = 0.6
+    alone[3, 4] = beside[3, 4] = 0.8
     beside[9, 9] = 1.0
     np.testing.assert_array_equal(overlay(GREY, alone)[3, 4], overlay(GREY, beside)[3, 4])
 
