@@ -80,7 +80,25 @@ def _predict(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     engine = _engine(options, "export")
     if engine is not None:
-        engine.export(options.format.split(","), options.input)
+        engine.export(
+            options.format.split(","), options.input, options.max_drop if options.int8 else None
+        )
+    return 0
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from ppcls_sspcab.engine.calibrate import calibrate
+
+    calibrate(options.model, options.good, options.target_fpr, options.backend, options.precision)
+    return 0
+
+
+def _refit(options: argparse.Namespace) -> int:
+    engine = _engine(options, "export")
+    if engine is not None:
+        from ppcls_sspcab.engine.refit import refit
+
+        refit(engine.config, options.good)
     return 0
 
 
@@ -158,6 +176,27 @@ def _parser() -> argparse.ArgumentParser:
     export = _verb(verbs, "export", _export, "write the model for the runtimes, verified")
     export.add_argument("--format", default="paddle", help="paddle, onnx or paddle,onnx")
     export.add_argument("--input", choices=["float32", "uint8"], default="float32")
+    export.add_argument("--int8", action="store_true", help="also quantised, for ONNX Runtime")
+    export.add_argument(
+        "--max-drop",
+        type=float,
+        default=0.5,
+        metavar="POINTS",
+        help="of AUROC on synthetic defects that --int8 may cost; default 0.5",
+    )
+
+    refit = _verb(verbs, "refit", _refit, "fit density and threshold to new good pictures; export")
+    refit.add_argument("--good", required=True, metavar="FOLDER")
+
+    calibrate = verbs.add_parser(
+        "calibrate", help="set the threshold of an exported model by new good pictures"
+    )
+    calibrate.add_argument("--model", required=True, metavar="DIR", help="what 'export' wrote")
+    calibrate.add_argument("--good", required=True, metavar="FOLDER")
+    calibrate.add_argument("--target-fpr", type=float, default=0.05, metavar="SHARE")
+    calibrate.add_argument("--backend", choices=["auto", "paddle", "onnx"], default="auto")
+    calibrate.add_argument("--precision", choices=["fp32", "int8"], default="fp32")
+    calibrate.set_defaults(verb=_calibrate)
 
     convert = verbs.add_parser("convert", help="convert weights between .pdparams and .safetensors")
     convert.add_argument("source")

@@ -15,8 +15,23 @@ import paddle
 from paddle import nn
 
 from ppcls_sspcab.detector import DetectorCard
+from ppcls_sspcab.engine.quantize import (
+    Int8Settings,
+    Prepare,
+    check_quantizer,
+    judged,
+    quantize,
+    summary,
+)
 from ppcls_sspcab.errors import ConfigError, ModelError, UserError, did_you_mean
-from ppcls_sspcab.runtime.card import CARD_FILE, INPUT_NAME, ONNX_FILE, PADDLE_FILES, InferenceCard
+from ppcls_sspcab.runtime.card import (
+    CARD_FILE,
+    INPUT_NAME,
+    INT8_FILE,
+    ONNX_FILE,
+    PADDLE_FILES,
+    InferenceCard,
+)
 from ppcls_sspcab.runtime.image import Preprocess
 from ppcls_sspcab.runtime.predictor import OnnxPredictor, PaddlePredictor
 from ppcls_sspcab.utils.files import sha256_of
@@ -41,13 +56,14 @@ def export_detector(
     formats: Sequence[str] = ("paddle",),
     input_type: Literal["float32", "uint8"] = "float32",
     verify_images: np.ndarray | None = None,
+    int8: Int8Settings | None = None,
 ) -> Path:
     """Writes the whole detector, scoring included, for the runtimes that ``formats`` names.
 
     The folder holds ``inference.json`` and ``inference.pdiparams`` (Paddle Inference; always),
-    ``model.onnx`` (opset 17), both for any batch size, and ``inference.yml``
-    (:class:`~ppcls_sspcab.runtime.card.InferenceCard`). Every runtime's numbers are compared with
-    the detector's own before the folder gets its name.
+    ``model.onnx`` (opset 17), both for any batch size, ``model_int8.onnx`` if asked for, and
+    ``inference.yml`` (:class:`~ppcls_sspcab.runtime.card.InferenceCard`). Every runtime's numbers
+    are compared with the detector's own before the folder gets its name.
 
     Args:
         detector: ``forward(images float32 [N, 3, h, w])`` gives a dict with ``score`` [N] among
@@ -58,23 +74,26 @@ def export_detector(
         input_type: ``float32`` normalised [N, 3, h, w], or ``uint8`` RGB [N, h, w, 3], which the
             graph normalises itself.
         verify_images: pictures to compare on, uint8 [N, h, w, 3] at network size; default noise.
+        int8: given, the ONNX model is also quantised, and what that changes is measured.
 
     Returns:
         the folder.
 
     Raises:
-        ConfigError: an unknown format.
+        ConfigError: an unknown format, or ``int8`` without the format ``onnx``.
         ModelError: a detector without threshold, a runtime whose scores differ by more than 1e-3
-            relative or are no numbers, or a folder that holds something else.
+            relative or are no numbers, INT8 that loses more than allowed, or a folder that holds
+            something else.
         UserError: the packages for ONNX are not installed.
     """
     target = Path(folder)
-    _check_formats(formats)
+    _check_formats(formats, int8 is not None)
     _check_target(target)
     threshold, scale = float(detector.threshold), float(detector.scale)
     if not np.isfinite(threshold):
         raise ModelError("the detector has no threshold yet: calibrate it before the export")
     pixels = _noise(card.preprocess) if verify_images is None else verify_images
+    prepare = _unchanged if input_type == "uint8" else card.preprocess.normalize
     with _in_evaluation(detector), atomic_folder(target) as temporary:
         expected = _eager(detector, card.preprocess.normalize(pixels))
         outputs = [*_FIRST_OUTPUTS, *sorted(set(expected) - set(_FIRST_OUTPUTS))]
@@ -82,11 +101,9 @@ def export_detector(
         _save_paddle(graph, card.preprocess, temporary)
         if "onnx" in formats:
             _save_onnx(temporary, outputs)
-        given = pixels if input_type == "uint8" else card.preprocess.normalize(pixels)
-        differences = {
-            name: _compare(name, run, given, expected, scale)
-            for name, run in _runtimes(temporary, outputs, formats)
-        }
+        verification = _verify(temporary, outputs, formats, prepare(pixels), expected, scale)
+        if int8 is not None:
+            verification["int8"] = _save_int8(temporary, int8, threshold, prepare)
         InferenceCard(
             category=card.category,
             input_type=input_type,
@@ -94,13 +111,12 @@ def export_detector(
             outputs=outputs,
             threshold=threshold,
             scale=scale,
+            in_graph={"threshold": threshold, "scale": scale},
             files={file.name: sha256_of(file) for file in sorted(temporary.iterdir())},
             versions=_versions(formats),
-            verification={"pictures": len(pixels), "worst_relative_difference": differences},
+            verification=verification,
             detector=card.to_dict(),
         ).write(temporary)
-    for name, difference in differences.items():
-        get_logger().info(f"{name}: worst relative difference of the score {difference:.1e}")
     return target
 
 
@@ -171,6 +187,19 @@ def _save_onnx(folder: Path, outputs: Sequence[str]) -> None:
     onnx.save(model, path)
 
 
+def _save_int8(
+    folder: Path, settings: Int8Settings, threshold: float, prepare: Prepare
+) -> dict[str, Any]:
+    quantize(folder / ONNX_FILE, folder / INT8_FILE, settings.good, prepare)
+    report = judged(folder / ONNX_FILE, folder / INT8_FILE, settings, threshold, prepare)
+    get_logger().info(summary(report))
+    return report
+
+
+def _unchanged(pixels: np.ndarray) -> np.ndarray:
+    return pixels
+
+
 def _pad_with_zero(graph: Any) -> None:
     """Leaves out the value of each Pad, so that it is 0 as ONNX defines it.
 
@@ -209,6 +238,22 @@ def _rename_outputs(graph: Any, outputs: Sequence[str]) -> None:
     for output, name in zip(graph.output, outputs, strict=True):
         graph.node.append(onnx.helper.make_node("Identity", [output.name], [name], name=name))
         output.name = name
+
+
+def _verify(
+    folder: Path,
+    outputs: Sequence[str],
+    formats: Sequence[str],
+    images: np.ndarray,
+    expected: dict[str, np.ndarray],
+    scale: float,
+) -> dict[str, Any]:
+    """What ``inference.yml`` says of the comparison; see :func:`_compare` for what it raises."""
+    differences = {}
+    for name, run in _runtimes(folder, outputs, formats):
+        differences[name] = _compare(name, run, images, expected, scale)
+        get_logger().info(f"{name}: worst relative difference of the score {differences[name]:.1e}")
+    return {"pictures": len(images), "worst_relative_difference": differences}
 
 
 def _runtimes(
@@ -291,7 +336,7 @@ def _noise(preprocess: Preprocess) -> np.ndarray:
     return coarse.repeat(8, axis=1).repeat(8, axis=2)[:, :height, :width]
 
 
-def _check_formats(formats: Sequence[str]) -> None:
+def _check_formats(formats: Sequence[str], int8: bool) -> None:
     for name in formats:
         if name not in FORMATS:
             raise ConfigError("--format", f"unknown format {name!r}{did_you_mean(name, FORMATS)}")
@@ -303,6 +348,10 @@ def _check_formats(formats: Sequence[str]) -> None:
                 raise UserError(
                     f"the format onnx needs {package}: pip install 'ppcls_sspcab[onnx]'"
                 ) from error
+    if int8:
+        if "onnx" not in formats:
+            raise ConfigError("--int8", "is for ONNX Runtime: add onnx to --format")
+        check_quantizer()
 
 
 def _check_target(target: Path) -> None:

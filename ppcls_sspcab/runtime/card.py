@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import yaml
 
 from ppcls_sspcab.errors import ConfigError, ModelError
@@ -18,9 +19,11 @@ from ppcls_sspcab.utils.files import atomic_write, sha256_of
 CARD_FILE = "inference.yml"
 PADDLE_FILES = ("inference.json", "inference.pdiparams")
 ONNX_FILE = "model.onnx"
+INT8_FILE = "model_int8.onnx"
 INPUT_NAME = "images"
 
 _FORMAT = 1
+_MAPPINGS = ("in_graph", "versions", "verification", "files")
 _HEADER = "# Written by 'ppcls-sspcab export'; deploy/README.md explains each key.\n"
 
 
@@ -37,9 +40,13 @@ class InferenceCard:
         outputs: names of the graph's outputs, in its order.
         threshold: a picture is an anomaly if its score is above.
         scale: > 0; ``normalized_score = 0.5 + 0.5 * softsign((score - threshold) / scale)``.
+        in_graph: ``threshold`` and ``scale`` of the graph's own output ``normalized_score``, which
+            stay when ``calibrate`` changes those above: where they differ, that output is out of
+            date and is computed from ``score``, as :meth:`normalized` does.
         files: SHA-256 of every file of the export but this one.
         versions: of the packages that wrote it.
-        verification: ``pictures``, and ``worst_relative_difference`` of the score, by runtime.
+        verification: ``pictures``, ``worst_relative_difference`` of the score, by runtime, and
+            what ``int8`` changes, if it was asked for.
         detector: how the detector was made: calibration, architecture, protocol.
     """
 
@@ -50,6 +57,7 @@ class InferenceCard:
     threshold: float
     scale: float
     files: Mapping[str, str]
+    in_graph: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     verification: Mapping[str, Any] = field(default_factory=dict)
     detector: Mapping[str, Any] = field(default_factory=dict)
@@ -69,6 +77,11 @@ class InferenceCard:
         """Shape of the graph's input for one picture, without the batch axis."""
         height, width = self.preprocess.image_size
         return (height, width, 3) if self.input_type == "uint8" else (3, height, width)
+
+    def normalized(self, scores: np.ndarray) -> np.ndarray:
+        """float32 [N]: the scores on the scale of 0 to 1 whose 0.5 is ``threshold``."""
+        deviation = (scores - np.float32(self.threshold)) / np.float32(self.scale)
+        return 0.5 + 0.5 * deviation / (1.0 + np.abs(deviation))
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Writes ``inference.yml`` into the folder, whole or not at all."""
@@ -91,7 +104,7 @@ class InferenceCard:
             "outputs": list(self.outputs),
             "threshold": self.threshold,
             "scale": self.scale,
-            **{name: dict(getattr(self, name)) for name in ("versions", "verification", "files")},
+            **{name: dict(getattr(self, name)) for name in _MAPPINGS},
             "detector": dict(self.detector),
         }
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)

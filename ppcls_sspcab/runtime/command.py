@@ -47,6 +47,7 @@ def _predict(options: argparse.Namespace) -> int:
         options.device,
         options.threshold,
         options.onednn == "True",
+        options.precision,
     )
     found = False
     with opened(options.output) as stream:
@@ -67,6 +68,9 @@ def _parser(backend: str) -> argparse.ArgumentParser:
         choices=["True", "False"],
         default="True",
         help="with paddle on the CPU: run by oneDNN, the default, or without",
+    )
+    parser.add_argument(
+        "--precision", choices=["fp32", "int8"], default="fp32", help="int8: with onnx only"
     )
     parser.add_argument("--threads", type=_positive, help="default: all physical cores")
     parser.add_argument("--batch-size", type=_positive, default=8)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -15,7 +16,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from ppcls_sspcab.errors import ModelError, UserError
-from ppcls_sspcab.runtime.card import INPUT_NAME, ONNX_FILE, PADDLE_FILES, InferenceCard
+from ppcls_sspcab.runtime.card import INPUT_NAME, INT8_FILE, ONNX_FILE, PADDLE_FILES, InferenceCard
 from ppcls_sspcab.runtime.image import ImageError, Source
 from ppcls_sspcab.runtime.result import Failure, Result, judge
 from ppcls_sspcab.utils.launcher import cpu_threads
@@ -167,10 +168,11 @@ class Predictor:
         device: ``cpu``, or ``gpu[:<number>]`` with the backend ``paddle``.
         threshold: decides instead of the calibrated one.
         onednn: of the backend ``paddle`` on the CPU, as in :class:`PaddlePredictor`.
+        precision: ``int8`` takes what ``export --int8`` wrote; ONNX Runtime only.
 
     Raises:
         ModelError: a missing, changed or unreadable file.
-        UserError: the runtime is not installed.
+        UserError: the runtime is not installed, or has no such device or precision.
     """
 
     def __init__(
@@ -181,17 +183,23 @@ class Predictor:
         device: str = "cpu",
         threshold: float | None = None,
         onednn: bool = True,
+        precision: Literal["fp32", "int8"] = "fp32",
     ) -> None:
         self.card = InferenceCard.read(model_dir)
         self.threshold = self.card.threshold if threshold is None else float(threshold)
-        self.backend = _choose(self.card) if backend == "auto" else backend
+        if backend == "auto":
+            backend = "onnx" if precision == "int8" else _choose(self.card)
+        self.backend = backend
         self._network: Network
         if self.backend == "onnx":
             if device != "cpu":
                 raise UserError(f"the backend 'onnx' runs on the CPU only, not on {device!r}")
-            self.card.check_files(model_dir, [ONNX_FILE])
-            self._network = OnnxPredictor(Path(model_dir) / ONNX_FILE, threads)
+            name = INT8_FILE if precision == "int8" else ONNX_FILE
+            self.card.check_files(model_dir, [name])
+            self._network = OnnxPredictor(Path(model_dir) / name, threads)
         else:
+            if precision == "int8":
+                raise UserError("the precision int8 is for the backend 'onnx' only")
             self.card.check_files(model_dir, PADDLE_FILES)
             self._network = PaddlePredictor(model_dir, self.card.outputs, threads, onednn, device)
 
@@ -219,10 +227,14 @@ class Predictor:
     def outputs(self, images: Sequence[Source]) -> dict[str, np.ndarray]:
         """All outputs of the network for one batch, by name, such as ``embedding`` [N, D].
 
+        ``normalized_score`` is that of the records: by ``inference.yml``, or by ``threshold``.
+
         Raises:
             ImageError: a picture that cannot be read.
         """
-        return self._run(np.stack([self.card.preprocess.load(image) for image in images]))
+        found = self._run(np.stack([self.card.preprocess.load(image) for image in images]))
+        judging = replace(self.card, threshold=self.threshold)
+        return {**found, "normalized_score": judging.normalized(found["score"])}
 
     def _judge(self, batch: Sequence[Source]) -> Iterator[Result | Failure]:
         loaded = [self._load(source) for source in batch]

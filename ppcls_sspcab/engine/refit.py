@@ -1,0 +1,105 @@
+"""New good pictures for a trained detector: density and threshold anew, the weights as they are."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from ppcls_sspcab.config import Config
+from ppcls_sspcab.data.samples import Sample
+from ppcls_sspcab.data.store import ImageStore
+from ppcls_sspcab.detector import Detector, DetectorCard
+from ppcls_sspcab.engine.build import build_store, held_out_share, split_good
+from ppcls_sspcab.engine.engine import detector_path, inference_folder
+from ppcls_sspcab.engine.export import export_detector
+from ppcls_sspcab.engine.fit import FittedDetector, fit_detector
+from ppcls_sspcab.engine.quantize import Int8Settings
+from ppcls_sspcab.errors import ConfigError
+from ppcls_sspcab.runtime.card import CARD_FILE, INT8_FILE, ONNX_FILE, InferenceCard
+from ppcls_sspcab.runtime.sources import find_pictures
+from ppcls_sspcab.utils.logging import get_logger
+
+
+def refit(config: Config, good: str) -> Path:
+    """Fits a trained detector to other good pictures and exports it as it was exported before.
+
+    Sections ``Density``, ``Score``, ``Localize`` and ``Threshold`` of the configuration hold, so
+    another density or image score takes no training either. The export comes first: where it
+    fails, the detector stays as it was too.
+
+    Args:
+        config: of one category.
+        good: folder, file, glob or ``.txt`` list of good pictures; part of them is held out for
+            the threshold.
+
+    Returns:
+        the folder of the exported model.
+
+    Raises:
+        ConfigError: the category ``all``, or another preprocessing than the network's.
+        DataError: too few pictures, or one that cannot be read.
+        ModelError: no trained detector, or an export that cannot be verified.
+    """
+    if config.run.category == "all":
+        raise ConfigError("Global.category", "refitting needs one category, not 'all'")
+    detector, card = Detector.load(config.run.pretrained_model or detector_path(config))
+    if config.preprocess != card.preprocess:
+        raise ConfigError("Preprocess", "is not what the detector's network was trained with")
+    samples = [Sample(path, 0, "good", None, "train") for path in find_pictures([good])]
+    split = split_good(samples, held_out_share(config), config.run.seed)
+    pictures = build_store(config, split.train, "reading")
+    held_out = build_store(config, split.held_out, "reading") if split.held_out else None
+    with config.naming_files():
+        fitted = fit_detector(detector.network, config, pictures, held_out)
+    new = _card(card, config, fitted, good, len(samples))
+    folder = _export(fitted.detector, new, config, pictures, held_out)
+    fitted.detector.save(detector_path(config), new)
+    get_logger().info(
+        f"{config.run.category}: fitted to {len(pictures)} good pictures of {good}; threshold "
+        f"{fitted.calibration.threshold:.5f} ({fitted.calibration.note}); exported to {folder}"
+    )
+    return folder
+
+
+def _card(
+    card: DetectorCard, config: Config, fitted: FittedDetector, good: str, pictures: int
+) -> DetectorCard:
+    return dataclasses.replace(
+        card,
+        density=dict(config["Density"]),
+        score=fitted.score,
+        localize=config.get("Localize"),
+        calibration=fitted.calibration,
+        pixel_calibration=fitted.pixel_calibration,
+        protocol={
+            **card.protocol,
+            "image_score": fitted.score["name"],
+            "image_score_auroc_on_synthetic_defects": fitted.synthetic_auroc,
+            "refitted_to": {"good": good, "pictures": pictures},
+        },
+    )
+
+
+def _export(
+    detector: Detector,
+    card: DetectorCard,
+    config: Config,
+    good: ImageStore,
+    held_out: ImageStore | None,
+) -> Path:
+    """Into the usual folder, in the formats that it holds now; Paddle's where there is none."""
+    folder = inference_folder(config)
+    if not (folder / CARD_FILE).is_file():
+        return export_detector(detector, card, folder)
+    old = InferenceCard.read(folder)
+    formats = ["paddle", "onnx"] if ONNX_FILE in old.files else ["paddle"]
+    int8 = None
+    if INT8_FILE in old.files:
+        int8 = Int8Settings(_stack(good), _stack(held_out or good), seed=config.run.seed)
+    return export_detector(detector, card, folder, formats, old.input_type, int8=int8)
+
+
+def _stack(store: ImageStore) -> np.ndarray:
+    return np.stack([store[index] for index in range(len(store))])

@@ -1,0 +1,72 @@
+import numpy as np
+import paddle
+import pytest
+
+from ppcls_sspcab.cli import main
+from ppcls_sspcab.config import load_config
+from ppcls_sspcab.data.mvtec import MVTecDataset
+from ppcls_sspcab.detector import Detector
+from ppcls_sspcab.engine.engine import category_folder, detector_path
+from ppcls_sspcab.runtime.card import InferenceCard
+from ppcls_sspcab.runtime.predictor import Predictor
+
+
+@pytest.fixture
+def trained(tiny_yaml):
+    text = tiny_yaml.read_text(encoding="utf-8").replace("epochs: 2", "epochs: 1")
+    tiny_yaml.write_text(f"{text}\nLocalize: null\nScore: {{name: embedding}}\n", encoding="utf-8")
+    assert main(["train", "-c", str(tiny_yaml)]) == 0
+    return tiny_yaml
+
+
+def other_good(demo_root):
+    """Good pictures of another product, which the detector takes for bad ones."""
+    return demo_root / MVTecDataset.categories(str(demo_root))[1] / "train" / "good"
+
+
+def test_density_and_threshold_are_new_and_the_weights_the_same(trained, demo_root):
+    config = load_config(trained)
+    export = ["export", "-c", str(trained), "--format", "paddle,onnx", "--input", "uint8"]
+    assert main([*export, "--int8", "--max-drop", "100"]) == 0
+    folder = category_folder(config) / "inference"
+    before, old = Detector.load(detector_path(config))[0], InferenceCard.read(folder)
+    good = other_good(demo_root)
+    assert main(["refit", "-c", str(trained), "--good", str(good)]) == 0
+
+    after, card = Detector.load(detector_path(config))
+    weights = before.network.state_dict()
+    for name, value in after.network.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), weights[name].numpy())
+    new = InferenceCard.read(folder)
+    assert set(new.files) == set(old.files) >= {"inference.json", "model.onnx", "model_int8.onnx"}
+    assert new.input_type == "uint8"
+    assert new.threshold == pytest.approx(float(after.threshold))
+    assert card.protocol["refitted_to"] == {"good": str(good), "pictures": 12}
+    assert card.protocol["steps"] == 3
+
+    paths = sorted(map(str, good.iterdir()))
+    with paddle.no_grad():
+        expected = after(paddle.to_tensor(card.preprocess(paths)))["score"].numpy()
+        stranger = before(paddle.to_tensor(card.preprocess(paths)))["score"].numpy()
+    for backend in ("paddle", "onnx"):
+        records = Predictor(folder, backend=backend).predict(paths)
+        assert [record.score for record in records] == pytest.approx(expected, rel=1e-3)
+    assert np.mean(expected > new.threshold) < np.mean(stranger > old.threshold)
+
+
+def test_what_cannot_be_refitted_stays(trained, demo_root, capsys):
+    path = detector_path(load_config(trained))
+    before = path.read_bytes()
+    good = other_good(demo_root)
+    words = ["refit", "-c", str(trained), "--good", str(good)]
+    for override, hint in (
+        ("Preprocess.image_size=[64, 64]", "Preprocess"),
+        ("Global.category=all", "one category"),
+        (f"Global.pretrained_model={path.parent}/absent.safetensors", "no such file"),
+    ):
+        assert main([*words, "-o", override]) == 2
+        assert hint in capsys.readouterr().err
+    assert main([*words[:-1], str(sorted(good.iterdir())[0])]) == 2
+    assert "at least 4" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    assert not (path.parent / "inference").exists()
