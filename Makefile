@@ -1,6 +1,7 @@
 # make install   the environment, in .venv
 # make demo      the environment, then the demo: generate pictures, train, evaluate, export, predict
 # make test      the environment, then lint and tests
+# make tipc      the environment, then Paddle's TIPC chains on the CPU, see test_tipc/README.md
 # make test-paddleclas PADDLECLAS_HOME=DIR   the tests inside a PaddleClas checkout's own engine
 # make clean     removes the environment and all caches; output/ stays
 
@@ -12,7 +13,10 @@ EXTRAS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-paddleclas lint clean
+TIPC := test_tipc/configs/SSPCAB_ResNet18
+LITE := lite_train_lite_infer
+
+.PHONY: install demo test tipc test-paddleclas lint clean
 
 install: $(STAMP)
 
@@ -57,6 +61,12 @@ lint: install
 
 test: lint
 	$(BIN)/python -m pytest
+
+tipc: export PATH := $(abspath $(BIN)):$(PATH)
+tipc: export TIPC_GPU := no
+tipc: install
+	bash test_tipc/prepare.sh $(TIPC)/train_infer_python.txt $(LITE)
+	bash test_tipc/test_train_inference_python.sh $(TIPC)/train_infer_python.txt $(LITE)
 
 # Without PADDLECLAS_HOME they run in the wheel that still holds the engine, as `make test` does.
 test-paddleclas: install

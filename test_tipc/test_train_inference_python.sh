@@ -1,0 +1,224 @@
+#!/usr/bin/env bash
+# Train, evaluate, export and infer as a parameter file says, with a verdict line for each command.
+#
+#   bash test_tipc/test_train_inference_python.sh PARAMETERS.txt MODE [--dry-run]
+#
+# MODE: lite_train_lite_infer, lite_train_whole_infer, whole_infer, whole_train_whole_infer.
+# Run `bash test_tipc/prepare.sh PARAMETERS.txt MODE` first. Exit code: 0 if every command that was
+# run succeeded, 1 if one failed, 2 for a mistake in what was given.
+
+# shellcheck source-path=SCRIPTDIR source=common_func.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common_func.sh"
+start "$@"
+require_lines 51
+case $mode in
+  lite_train_lite_infer | lite_train_whole_infer | whole_train_whole_infer | whole_infer) ;;
+  *) fail "unknown mode '$mode'" ;;
+esac
+require_prepared "$mode"
+
+# The device's value for the processes in gpu_list: the first of `cpu|gpu` for -1.
+device_for() { # ENTRY OF gpu_list
+  split "$(value_at 4)"
+  if [[ $1 == -1* ]]; then printf '%s' "${items[0]}"; else printf '%s' "${items[-1]}"; fi
+}
+
+# Starts `command` on the devices of an entry: -1, 0, or several: "0,1", and "-1,-1" on the CPU.
+begin_on() { # ENTRY PROGRAM
+  case $1 in
+    -1) begin "$python $2" ;;
+    -1,*)
+      split "${1//,/|}"
+      begin "$python -m paddle.distributed.launch --nproc_per_node ${#items[@]} --backend gloo $2"
+      ;;
+    *,*) begin "$python -m paddle.distributed.launch --gpus=$1 $2" ;;
+    *) begin "env CUDA_VISIBLE_DEVICES=$1 $python $2" ;;
+  esac
+}
+
+# The program that trains, and the line of the program that exports what it trained.
+trainer_program() { # TRAINER
+  local number
+  for number in 15 16 17 18 19 20; do
+    if [[ $(key_at "$number") == "$1" ]]; then break; fi
+  done
+  program=$(value_at "$number")
+  if [[ $(key_at "$number") != "$1" ]] || is_null "$program"; then
+    fail "$config_file: the trainer '$1' is asked for and not given"
+  fi
+  case $number in
+    16) export_line=30 ;;
+    17) export_line=31 ;;
+    18) export_line=32 ;;
+    *) export_line=29 ;;
+  esac
+  # Line 19 holds only what is added to the ordinary training.
+  if ((number == 19)); then program="$(value_at 15) $program"; fi
+}
+
+# Exports a detector; fails if that fails.
+export_model() { # EXPORT LINE, WEIGHTS, FOLDER, LOG WITHOUT .log
+  local number program weights=$2 folder=$3 log=$4
+  for number in "$1" 34; do
+    program=$(value_at "$number")
+    if is_null "$program"; then
+      if ((number == 34)); then continue; fi
+      fail "$config_file: line $1 must name the program that exports"
+    fi
+    begin "$python $program"
+    add "$(key_at 28)" "$(or_else "$(value_at 28)" "$weights")"
+    add "$(key_at 27)" "$folder"
+    run "$log.$number.log" || return 1
+  done
+}
+
+# One inference command, run in deploy/.
+infer_once() { # MODEL, PICTURES, NAME, DEVICE, then the values of mkldnn, threads, batch, trt, precision
+  local model=$1 pictures=$2 name=$3 device=$4 number records
+  local -a values=("${@:5}")
+  records=$log_path/$name.jsonl
+  begin "$python $(value_at 39)"
+  add "$(key_at 40)" "$device"
+  for number in 0 1 2 3 4; do add "$(key_at $((41 + number)))" "${values[number]}"; done
+  add "$(key_at 46)" "$(from_deploy "$(or_else "$(value_at 46)" "$model")")"
+  add "$(key_at 47)" "$(from_deploy "$pictures")"
+  add "$(key_at 48)" "$(from_deploy "$(or_else "$(value_at 48)" "$records")")"
+  add "$(key_at 49)" "$(value_at 49)"
+  add "$(key_at 50)" "$(value_at 50)"
+  if [[ $device != cpu ]] && ! has_gpu; then
+    skip "no GPU"
+  elif run "$log_path/$name.log" deploy; then
+    first_records=${first_records:-$records}
+  fi
+}
+
+# A path as seen from deploy/.
+from_deploy() { # PATH
+  case $1 in
+    "" | null | /* | ../*) printf '%s' "$1" ;;
+    *) printf '../%s' "$1" ;;
+  esac
+}
+
+# All devices, threads, batches and precisions; `first_records` is the first file of records.
+infer_all() { # MODEL, PICTURES, NAME, WHETHER QUANTISED
+  local model=$1 pictures=$2 name=$3 quantised=$4
+  local device onednn threads batch trt precision
+  local -a devices onednns thread_counts batches trts precisions
+  split "$(value_at 40)" && devices=("${items[@]}")
+  split "$(value_at 41)" && onednns=("${items[@]}")
+  split "$(value_at 42)" && thread_counts=("${items[@]}")
+  split "$(value_at 43)" && batches=("${items[@]}")
+  split "$(value_at 44)" && trts=("${items[@]}")
+  split "$(value_at 45)" && precisions=("${items[@]}")
+  if [[ $quantised == True ]]; then precisions=(int8); fi
+  first_records=
+  for device in "${devices[@]}"; do
+    for precision in "${precisions[@]}"; do
+      for batch in "${batches[@]}"; do
+        if [[ $device == cpu ]]; then
+          for onednn in "${onednns[@]}"; do
+            for threads in "${thread_counts[@]}"; do
+              infer_once "$model" "$pictures" \
+                "${name}_cpu_mkldnn_${onednn}_threads_${threads}_batch_${batch}_$(or_else "$precision" fp32)" \
+                "$device" "$onednn" "$threads" "$batch" "" "$precision"
+            done
+          done
+        else
+          for trt in "${trts[@]}"; do
+            infer_once "$model" "$pictures" \
+              "${name}_gpu_trt_$(or_else "$trt" False)_batch_${batch}_$(or_else "$precision" fp32)" \
+              "$device" "" "" "$batch" "$trt" "$precision"
+          done
+        fi
+      done
+    done
+  done
+}
+
+# The inference commands must agree with a file of scores, and the run with the stored one.
+check_numbers() { # NAME, REFERENCE, TRAINING LOG OR NOTHING
+  local name=$1 reference=$2 training_log=${3:-}
+  if [[ -z $first_records && -z $dry_run ]]; then return; fi
+  begin "$python test_tipc/compare_results.py --rtol=1e-4 --gt_file=$reference"
+  command+=("--log_file=$log_path/${name}_*.jsonl")
+  run "$log_path/$name.agree.log" || true
+  compare_with_stored "$name" ${training_log:+"$training_log"} "$log_path/${name}_*.jsonl"
+}
+
+train_and_infer() { # ENTRY OF gpu_list, AMP, TRAINER
+  local gpus=$1 amp=$2 trainer=$3 program export_line name folder exported weights device reference=
+  trainer_program "$trainer"
+  name=${trainer}_gpus_${gpus}_autocast_${amp:-null}
+  folder=$(or_else "$(value_at 7)" "$log_path")/$name
+  exported=$(or_else "$(value_at 27)" "$log_path")/$name/inference
+  weights=$folder/$(value_at 10)
+  device=$(device_for "$gpus")
+
+  begin_on "$gpus" "$program"
+  add "$(key_at 4)" "$device"
+  add "$(key_at 5)" "$amp"
+  add "$(key_at 6)" "$(value_at 6)"
+  add "$(key_at 7)" "$folder"
+  add "$(key_at 8)" "$(value_at 8)"
+  add "$(key_at 9)" "$(value_at 9)"
+  add "$(key_at 12)" "$(value_at 12)"
+  if [[ $gpus != -1* ]] && ! has_gpu; then
+    skip "no GPU"
+    return
+  fi
+  run "$log_path/$name.train.log" || return 0
+
+  if ! is_null "$(value_at 23)"; then
+    reference=$(dirname "$weights")/results.csv
+    begin "$python $(value_at 23)"
+    add "$(key_at 28)" "$weights"
+    add "$(key_at 4)" "$device"
+    add "$(key_at 7)" "$folder"
+    add "$(key_at 24)" "$(value_at 24)"
+    run "$log_path/$name.eval.log" || return 0
+  fi
+  export_model "$export_line" "$weights" "$exported" "$log_path/$name.export" || return 0
+  infer_all "$exported" "$(value_at 11)" "$name" False
+  check_numbers "$name" "$(or_else "$reference" "$first_records")" "$log_path/$name.train.log"
+}
+
+train_mode() {
+  local gpus amp trainer
+  local -a entries amps trainers
+  split "$(value_at 3)" && entries=("${items[@]}")
+  split "$(value_at 5)" && amps=("${items[@]/#null/}")
+  split "$(value_at 14)" && trainers=("${items[@]}")
+  for gpus in "${entries[@]}"; do
+    for amp in "${amps[@]}"; do
+      for trainer in "${trainers[@]}"; do
+        train_and_infer "$gpus" "$amp" "$trainer"
+      done
+    done
+  done
+}
+
+# Models that are there already, exported first where line 37 says so.
+infer_mode() {
+  local number model name export_line exported
+  local -a models exports quants
+  split "$(value_at 36)" && models=("${items[@]}")
+  split "$(value_at 37)" && exports=("${items[@]}")
+  split "$(value_at 38)" && quants=("${items[@]}")
+  for number in "${!models[@]}"; do
+    name=infer_$number
+    model=${models[number]}
+    if [[ ${exports[number]:-${exports[0]}} == True ]]; then
+      export_line=29
+      if [[ ${quants[number]:-${quants[0]}} == True ]]; then export_line=33; fi
+      exported=$(or_else "$(value_at 27)" "$log_path")/$name/inference
+      export_model "$export_line" "$model" "$exported" "$log_path/$name.export" || continue
+      model=$exported
+    fi
+    infer_all "$model" "$(value_at 47)" "$name" "${quants[number]:-${quants[0]}}"
+    check_numbers "$name" "${first_records:-$log_path/${name}_*.jsonl}"
+  done
+}
+
+if [[ $mode == whole_infer ]]; then infer_mode; else train_mode; fi
+finish
