@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from ppcls_sspcab.config import Config
 from ppcls_sspcab.data.synthetic import synthetic_validation
 from ppcls_sspcab.engine.build import build_dataset, held_out_share, split_good
+from ppcls_sspcab.engine.onnx_model import folded
 from ppcls_sspcab.errors import ModelError, UserError
 from ppcls_sspcab.metric.image import image_auroc
 from ppcls_sspcab.runtime.card import INPUT_NAME
@@ -92,9 +92,11 @@ def quantize(source: Path, target: Path, good: np.ndarray, prepare: Prepare) -> 
         ModelError: the model has no convolution to quantise.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
     chosen = good[:: -(-len(good) // RANGE_PICTURES)]
-    model = _folded(source)
+    model = folded(source)
+    add_pre_process_metadata(model)
     quantize_static(
         model,
         target,
@@ -184,24 +186,6 @@ def _require_kept(report: dict[str, Any], max_drop: float, count: int) -> None:
             f"{summary(report)}: beyond --max-drop {max_drop:g} points; nothing was exported. "
             "Export without --int8, or allow more"
         )
-
-
-def _folded(source: Path) -> Any:
-    """The model with batch norms inside convolutions, and constants computed."""
-    import onnx
-    import onnxruntime
-    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
-
-    with tempfile.TemporaryDirectory(prefix="ppcls_sspcab_") as folder:
-        path = Path(folder) / "folded.onnx"
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = str(path)
-        options.log_severity_level = 3
-        onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
-        model = onnx.load(path)
-    add_pre_process_metadata(model)
-    return model
 
 
 def _is_map(value: Any) -> bool:

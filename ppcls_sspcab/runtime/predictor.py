@@ -170,6 +170,10 @@ class Predictor:
         onednn: of the backend ``paddle`` on the CPU, as in :class:`PaddlePredictor`.
         precision: ``int8`` takes what ``export --int8`` wrote; ONNX Runtime only.
 
+    Attributes:
+        card: the model's contract.
+        network: the model without decoding and judging; its input is what :meth:`prepare` makes.
+
     Raises:
         ModelError: a missing, changed or unreadable file.
         UserError: the runtime is not installed, or has no such device or precision.
@@ -190,18 +194,18 @@ class Predictor:
         if backend == "auto":
             backend = "onnx" if precision == "int8" else _choose(self.card)
         self.backend = backend
-        self._network: Network
+        self.network: Network
         if self.backend == "onnx":
             if device != "cpu":
                 raise UserError(f"the backend 'onnx' runs on the CPU only, not on {device!r}")
             name = INT8_FILE if precision == "int8" else ONNX_FILE
             self.card.check_files(model_dir, [name])
-            self._network = OnnxPredictor(Path(model_dir) / name, threads)
+            self.network = OnnxPredictor(Path(model_dir) / name, threads)
         else:
             if precision == "int8":
                 raise UserError("the precision int8 is for the backend 'onnx' only")
             self.card.check_files(model_dir, PADDLE_FILES)
-            self._network = PaddlePredictor(model_dir, self.card.outputs, threads, onednn, device)
+            self.network = PaddlePredictor(model_dir, self.card.outputs, threads, onednn, device)
 
     def predict(self, images: Sequence[Source], batch_size: int = 8) -> list[Result | Failure]:
         """Judges pictures.
@@ -236,6 +240,12 @@ class Predictor:
         judging = replace(self.card, threshold=self.threshold)
         return {**found, "normalized_score": judging.normalized(found["score"])}
 
+    def prepare(self, pixels: np.ndarray) -> np.ndarray:
+        """The graph's input of pictures uint8 [N, h, w, 3] at network size."""
+        if self.card.input_type == "uint8":
+            return pixels
+        return self.card.preprocess.normalize(pixels)
+
     def _judge(self, batch: Sequence[Source]) -> Iterator[Result | Failure]:
         loaded = [self._load(source) for source in batch]
         pixels = [picture for picture in loaded if not isinstance(picture, ImageError)]
@@ -253,9 +263,7 @@ class Predictor:
             return error
 
     def _run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        if self.card.input_type == "float32":
-            pixels = self.card.preprocess.normalize(pixels)
-        return self._network.run(pixels)
+        return self.network.run(self.prepare(pixels))
 
 
 def _name(source: Source) -> str:
