@@ -37,8 +37,8 @@ def build_schedule(
 def build_optimizer(section: Mapping[str, Any], schedule: LRScheduler, network: Layer) -> Optimizer:
     """The optimizer of section ``Optimizer`` over the parameters that are trained.
 
-    ``regularizer: {name: L2, coeff: c}`` is the weight decay and ``clip_norm: v`` clips the
-    gradient's global norm, as in PaddleClas.
+    ``regularizer: {name: L2, coeff: c}`` is the weight decay, as in PaddleClas. ``clip_norm: v``
+    clips the global norm of the gradient, where PaddleClas clips each parameter's by itself.
 
     Raises:
         ConfigError: a wrong key or value.
