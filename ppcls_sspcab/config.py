@@ -102,7 +102,7 @@ class GlobalSection:
 
 @dataclasses.dataclass(frozen=True)
 class AMPSection:
-    """Section ``AMP``: mixed precision. On a CPU O1 is bfloat16 and slower than float32."""
+    """Section ``AMP``: mixed precision, for a GPU: on a CPU, Paddle 3.3.1 may cast nothing."""
 
     use_amp: bool = False
     level: Literal["O1"] = "O1"

@@ -153,3 +153,16 @@ def test_a_diagnosis_on_the_test_pictures_changes_nothing(tiny_yaml: Path, tmp_p
     (log,) = (tmp_path / "b").glob("*/train.log")
     assert "nothing is selected by it" in log.read_text()
     assert not list((tmp_path / "b").glob("*/checkpoints/best*"))
+
+
+def test_mixed_precision_trains_to_nearly_the_same_first_loss(
+    tiny_yaml: Path, tmp_path: Path
+) -> None:
+    losses = []
+    for name, use_amp in (("a", "false"), ("b", "true")):
+        overrides = (f"Global.output_dir={tmp_path / name}", f"AMP.use_amp={use_amp}")
+        train(tiny_yaml, *overrides, "Global.epochs=1")
+        (table,) = (tmp_path / name).glob("*/train.csv")
+        with table.open() as file:
+            losses.append(float(next(csv.DictReader(file))["CELoss"]))
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
