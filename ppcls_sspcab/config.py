@@ -54,6 +54,7 @@ class GlobalSection:
         cache_mb: bound of the decoded pictures kept in memory, in MiB.
         on_error: what an unreadable picture does: ``stop``, or ``skip`` and be listed.
         use_visualdl: also writes VisualDL scalars.
+        to_static: trains with the network as a static graph; the losses are the same.
         save_inference_dir: folder of the exported model; default
             ``<output_dir>/<category>/inference``.
         engine: ``builtin``, or ``paddleclas``: the verbs run PaddleClas's own engine, of the
@@ -82,6 +83,7 @@ class GlobalSection:
     cache_mb: int = 2048
     on_error: Literal["stop", "skip"] = "stop"
     use_visualdl: bool = False
+    to_static: bool = False
     save_inference_dir: str | None = None
     engine: Literal["builtin", "paddleclas"] = "builtin"
     paddleclas: dict[str, Any] = dataclasses.field(default_factory=dict)

@@ -34,7 +34,7 @@ from ppcls_sspcab.engine.distributed import (
 from ppcls_sspcab.engine.ema import ExponentialMovingAverage
 from ppcls_sspcab.engine.meters import TrainingLog
 from ppcls_sspcab.engine.onednn import FrozenStem
-from ppcls_sspcab.errors import UserError
+from ppcls_sspcab.errors import ConfigError, UserError
 from ppcls_sspcab.optimizer import build_optimizer, build_schedule
 from ppcls_sspcab.utils.logging import get_logger
 from ppcls_sspcab.utils.weights import load_into, read_weights
@@ -107,6 +107,8 @@ class Trainer:
             self._state.load(self._checkpoint_to_resume())
             get_logger().info(f"resuming after step {self.progress.step}")
         if ranks() > 1:
+            if self.run.to_static:
+                raise ConfigError("Global.to_static", "is for one process, not for several ranks")
             # Frozen parameters get no gradient, and the others must not wait for it.
             self._model = paddle.DataParallel(
                 self.network, find_unused_parameters=self.run.freeze_steps > 0
@@ -174,6 +176,9 @@ class Trainer:
 
     def _step(self, step: int, images: paddle.Tensor, labels: paddle.Tensor) -> dict[str, float]:
         begin_step(self.network, self.run, step)
+        if self.run.to_static and (self._model is self.network or step == self.run.freeze_steps):
+            # A traced program keeps frozen what was frozen when it was traced.
+            self._model = paddle.jit.to_static(self.network.forward, full_graph=True)
         self.network.train()
         with self._autocast():
             output = self._forward(images)
