@@ -105,6 +105,7 @@ def _global(config: Config) -> dict[str, Any]:
         "iter_per_epoch": run.iter_per_epoch,
         "print_batch_step": run.print_batch_step,
         "use_visualdl": run.use_visualdl,
+        "to_static": run.to_static,
         "seed": run.seed,
         "image_shape": [3, *config.preprocess.image_size],
         "save_inference_dir": run.save_inference_dir or str(folder / "inference"),
