@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -35,6 +34,7 @@ from ppcls_sspcab.errors import ConfigError, DataError
 from ppcls_sspcab.metric.image import image_auroc
 from ppcls_sspcab.registry import POSTPROCESSES
 from ppcls_sspcab.utils.files import atomic_write
+from ppcls_sspcab.utils.launcher import machine
 from ppcls_sspcab.utils.logging import get_logger, log_file
 from ppcls_sspcab.version import __version__
 
@@ -362,7 +362,7 @@ def _protocol(
         "calibrate_on": config.calibration.calibrate_on,
         "training_seconds": round(seconds, 1),
         "device": paddle.device.get_device(),
-        "machine": f"{platform.machine()}, {platform.system()}",
+        "machine": machine(),
         "versions": {
             "ppcls_sspcab": __version__,
             "paddle": paddle.__version__,

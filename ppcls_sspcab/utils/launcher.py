@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -74,6 +75,12 @@ def cpu_threads() -> int:
     return max(1, min(_physical_cores(), _quota()) // ranks)
 
 
+def machine() -> str:
+    """The processor's name and this process's physical cores, for protocols of measurements."""
+    name = _cpuinfo("model name") or platform.machine()
+    return f"{' '.join(name.split())}, {min(_physical_cores(), _quota())} cores, {sys.platform}"
+
+
 def _may_restart() -> bool:
     return (
         sys.platform == "linux"
@@ -137,9 +144,13 @@ def _quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgr
 
 
 def _vendor() -> str:
+    return _cpuinfo("vendor_id")
+
+
+def _cpuinfo(key: str) -> str:
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("vendor_id"):
+            if line.startswith(key):
                 return line.partition(":")[2].strip()
     return ""
 

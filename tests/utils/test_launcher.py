@@ -198,3 +198,9 @@ def test_cgroup_quota(tmp_path):
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("200000")
     (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000")
     assert launcher._quota(tmp_path, own) == 2
+
+
+def test_the_machine_is_named_with_its_cores() -> None:
+    name = launcher.machine()
+    assert name.endswith(f"{launcher.sys.platform}")
+    assert int(name.split(",")[-2].split()[0]) >= 1
