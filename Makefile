@@ -67,6 +67,12 @@ tipc: export TIPC_GPU := no
 tipc: install
 	bash test_tipc/prepare.sh $(TIPC)/train_infer_python.txt $(LITE)
 	bash test_tipc/test_train_inference_python.sh $(TIPC)/train_infer_python.txt $(LITE)
+	bash test_tipc/test_train_inference_python.sh $(TIPC)/train_multi_device_infer_python.txt $(LITE)
+	bash test_tipc/test_train_dy2static_python.sh $(TIPC)/train_dy2static_python.txt
+	bash test_tipc/test_paddle2onnx.sh $(TIPC)/paddle2onnx_infer_python.txt
+	bash test_tipc/test_ptq_inference_python.sh $(TIPC)/ptq_infer_python.txt
+	bash test_tipc/prepare.sh $(TIPC)/train_infer_python.txt benchmark_train
+	bash test_tipc/benchmark_train.sh $(TIPC)/train_infer_python.txt benchmark_train
 
 # Without PADDLECLAS_HOME they run in the wheel that still holds the engine, as `make test` does.
 test-paddleclas: install

@@ -11,7 +11,6 @@ fail() {
 
 # Lines of a parameter file, blank ones left out: TIPC counts them from 0.
 read_config() { # FILE
-  [[ -f $1 ]] || fail "$1: no such parameter file"
   local line
   lines=()
   while IFS= read -r line || [[ -n $line ]]; do
@@ -30,7 +29,7 @@ key_at() { # NUMBER
 
 # The value, for this mode where it names modes: lite_train_lite_infer=2|whole_train_whole_infer=256
 value_at() { # NUMBER
-  local line=${lines[$1]} item value
+  local line=${lines[$1]} item value like=
   [[ $line == *:* ]] || fail "$config_file: line $1 must read key:value, not '$line'"
   value=${line#*:}
   if [[ ! $value =~ (^|\|)(lite|whole)_[a-z_]+= ]]; then
@@ -46,8 +45,9 @@ value_at() { # NUMBER
     fi
   done
   # Modes that train alike differ only in what they infer on.
+  if [[ $mode == lite_* || $mode == benchmark_train || $mode == dy2static ]]; then like=lite; fi
   for item in "${items[@]}"; do
-    if [[ ${item%%=*} == "${mode%%_train_*}"_train_* ]]; then
+    if [[ ${item%%=*} == "${like:-whole}"_train_* && $mode != whole_infer ]]; then
       printf '%s' "${item#*=}"
       return
     fi
@@ -103,6 +103,14 @@ add() { # KEY VALUE
   command+=("${words[@]}")
 }
 
+# A path as seen from deploy/.
+from_deploy() { # PATH
+  case $1 in
+    "" | null | /* | ../*) printf '%s' "$1" ;;
+    *) printf '../%s' "$1" ;;
+  esac
+}
+
 # Starts the array `command`.
 begin() { # WORDS...
   local -a words
@@ -114,7 +122,9 @@ begin() { # WORDS...
 
 # Every script takes a parameter file, a mode and --dry-run, which prints commands and runs nothing.
 start() { # SCRIPT'S ARGUMENTS: CONFIG MODE [--dry-run]
-  (($# >= 2)) || fail "usage: bash $0 PARAMETERS.txt MODE [--dry-run]"
+  if (($# < 2)) || [[ -z $1 ]]; then
+    fail "a parameter file is needed, and for some scripts a mode: see the top of $0"
+  fi
   config_file=$1
   mode=$2
   dry_run=
@@ -123,6 +133,7 @@ start() { # SCRIPT'S ARGUMENTS: CONFIG MODE [--dry-run]
     --dry-run) dry_run=yes ;;
     *) fail "unknown argument '$3'" ;;
   esac
+  [[ -f $config_file ]] || fail "$config_file: no such parameter file"
   config_file=$(realpath "$config_file")
   cd "$(dirname "${BASH_SOURCE[0]}")/.."
   read_config "$config_file"
@@ -226,4 +237,124 @@ compare_with_stored() { # RUN'S NAME, FILES...
   else
     skip "nothing stored to compare with"
   fi
+}
+
+# Exports a detector and scores pictures with every backend, precision, number of threads and batch
+# size; all must give the scores of a reference, each precision within its tolerance.
+export_and_infer() {
+  local backend precision threads batch name records number model
+  local -a backends precisions thread_counts batches tolerances
+  require_lines 16
+  model=$(or_else "$(value_at 4)" "$log_path/inference")
+  begin "$python $(value_at 3)"
+  add "$(key_at 4)" "$model"
+  add "$(key_at 5)" "$(value_at 5)"
+  run "$log_path/export.log" || finish
+  split "$(value_at 7)" && backends=("${items[@]}")
+  split "$(value_at 8)" && precisions=("${items[@]}")
+  split "$(value_at 9)" && thread_counts=("${items[@]}")
+  split "$(value_at 10)" && batches=("${items[@]}")
+  split "$(value_at 15)" && tolerances=("${items[@]}")
+  for number in "${!precisions[@]}"; do
+    precision=${precisions[number]}
+    for backend in "${backends[@]}"; do
+      for threads in "${thread_counts[@]}"; do
+        for batch in "${batches[@]}"; do
+          name=${precision}_${backend}_threads_${threads}_batch_${batch}
+          records=$(or_else "$(value_at 13)" "$log_path/$name.jsonl")
+          begin "$python $(value_at 6)"
+          add "$(key_at 7)" "$backend"
+          add "$(key_at 8)" "$precision"
+          add "$(key_at 9)" "$threads"
+          add "$(key_at 10)" "$batch"
+          add "$(key_at 11)" "$(from_deploy "$(or_else "$(value_at 11)" "$model")")"
+          add "$(key_at 12)" "$(from_deploy "$(value_at 12)")"
+          add "$(key_at 13)" "$(from_deploy "$records")"
+          run "$log_path/$name.log" deploy || true
+        done
+      done
+    done
+    begin "$python test_tipc/compare_results.py --rtol=${tolerances[number]:-${tolerances[0]}}"
+    command+=("--gt_file=$(value_at 14)" "--log_file=$log_path/${precision}_*.jsonl")
+    run "$log_path/$precision.agree.log" || true
+  done
+  finish
+}
+
+# Training -------------------------------------------------------------------------------------------
+
+environment=() extra=()
+
+# The device's value for the processes in gpu_list: the first of `cpu|gpu` for -1.
+device_for() { # ENTRY OF gpu_list
+  split "$(value_at 4)"
+  if [[ $1 == -1* ]]; then printf '%s' "${items[0]}"; else printf '%s' "${items[-1]}"; fi
+}
+
+# Starts `command` on the devices of an entry: -1, 0, or several: "0,1", and "-1,-1" on the CPU.
+begin_on() { # ENTRY PROGRAM
+  case $1 in
+    -1) begin "$python $2" ;;
+    -1,*)
+      split "${1//,/|}"
+      begin "$python -m paddle.distributed.launch --log_dir=$log_path/ranks" \
+        "--nproc_per_node=${#items[@]} --backend=gloo $2"
+      ;;
+    *,*) begin "$python -m paddle.distributed.launch --log_dir=$log_path/ranks --gpus=$1 $2" ;;
+    *) begin "env CUDA_VISIBLE_DEVICES=$1 $python $2" ;;
+  esac
+}
+
+# The program that trains, into `program`.
+trainer_program() { # TRAINER
+  local number
+  for number in 15 16 17 18 19 20; do
+    if [[ $(key_at "$number") == "$1" ]]; then break; fi
+  done
+  program=$(value_at "$number")
+  if [[ $(key_at "$number") != "$1" ]] || is_null "$program"; then
+    fail "$config_file: the trainer '$1' is asked for and not given"
+  fi
+  # Line 19 holds only what is added to the ordinary training.
+  if ((number == 19)); then program="$(value_at 15) $program"; fi
+}
+
+# Trains; sets `name`, `folder`, `device` and `program`. Fails if that fails, or if the devices are
+# not there. `environment` holds variables for the process.
+train_once() { # ENTRY OF gpu_list, AMP, TRAINER, then EPOCHS and BATCH SIZE, default lines 6 and 8
+  local gpus=$1 amp=$2 trainer=$3
+  trainer_program "$trainer"
+  name=${trainer}_gpus_${gpus}_autocast_$(or_else "$amp" null)
+  if [[ -n ${5:-} ]]; then name+=_bs_$5; fi
+  folder=$(or_else "$(value_at 7)" "$log_path")/$name
+  device=$(device_for "$gpus")
+  begin_on "$gpus" "$program"
+  if ((${#environment[@]} > 0)); then command=(env "${environment[@]}" "${command[@]}"); fi
+  add "$(key_at 4)" "$device"
+  add "$(key_at 5)" "$amp"
+  add "$(key_at 6)" "${4:-$(value_at 6)}"
+  add "$(key_at 7)" "$folder"
+  add "$(key_at 8)" "${5:-$(value_at 8)}"
+  add "$(key_at 9)" "$(value_at 9)"
+  add "$(key_at 12)" "$(value_at 12)"
+  if ((${#extra[@]} > 0)); then add "${extra[@]}"; fi
+  if [[ $gpus != -1* ]] && ! has_gpu; then
+    skip "no GPU"
+    return 1
+  fi
+  run "$log_path/$name.train.log"
+}
+
+# Calls a function with every entry of gpu_list, mixed precision and trainer.
+for_each_training() { # FUNCTION
+  local gpus amp trainer
+  local -a entries amps trainers
+  split "$(value_at 3)" && entries=("${items[@]}")
+  split "$(value_at 5)" && amps=("${items[@]}")
+  split "$(value_at 14)" && trainers=("${items[@]}")
+  for gpus in "${entries[@]}"; do
+    for amp in "${amps[@]}"; do
+      for trainer in "${trainers[@]}"; do "$1" "$gpus" "$amp" "$trainer"; done
+    done
+  done
 }

@@ -19,6 +19,7 @@ here=$(dirname "${BASH_SOURCE[0]}")
 source "$here/common_func.sh"
 
 (($# >= 2 && $# <= 4)) || fail "usage: bash $0 PARAMETERS.txt MODE [CATEGORY_FOLDER [DETECTOR]]"
+[[ -f $1 ]] || fail "$1: no such parameter file"
 config_file=$(realpath "$1")
 mode=$2
 folder=${3:+$(realpath "$3")}

@@ -17,43 +17,14 @@ case $mode in
 esac
 require_prepared "$mode"
 
-# The device's value for the processes in gpu_list: the first of `cpu|gpu` for -1.
-device_for() { # ENTRY OF gpu_list
-  split "$(value_at 4)"
-  if [[ $1 == -1* ]]; then printf '%s' "${items[0]}"; else printf '%s' "${items[-1]}"; fi
-}
-
-# Starts `command` on the devices of an entry: -1, 0, or several: "0,1", and "-1,-1" on the CPU.
-begin_on() { # ENTRY PROGRAM
-  case $1 in
-    -1) begin "$python $2" ;;
-    -1,*)
-      split "${1//,/|}"
-      begin "$python -m paddle.distributed.launch --nproc_per_node ${#items[@]} --backend gloo $2"
-      ;;
-    *,*) begin "$python -m paddle.distributed.launch --gpus=$1 $2" ;;
-    *) begin "env CUDA_VISIBLE_DEVICES=$1 $python $2" ;;
-  esac
-}
-
-# The program that trains, and the line of the program that exports what it trained.
-trainer_program() { # TRAINER
+# The line of the program that exports what a trainer trained.
+export_line_of() { # TRAINER
   local number
-  for number in 15 16 17 18 19 20; do
-    if [[ $(key_at "$number") == "$1" ]]; then break; fi
+  for number in 30 31 32; do
+    if [[ $(key_at $((number - 14))) == "$1" ]]; then break; fi
+    number=29
   done
-  program=$(value_at "$number")
-  if [[ $(key_at "$number") != "$1" ]] || is_null "$program"; then
-    fail "$config_file: the trainer '$1' is asked for and not given"
-  fi
-  case $number in
-    16) export_line=30 ;;
-    17) export_line=31 ;;
-    18) export_line=32 ;;
-    *) export_line=29 ;;
-  esac
-  # Line 19 holds only what is added to the ordinary training.
-  if ((number == 19)); then program="$(value_at 15) $program"; fi
+  printf '%s' "$number"
 }
 
 # Exports a detector; fails if that fails.
@@ -90,14 +61,6 @@ infer_once() { # MODEL, PICTURES, NAME, DEVICE, then the values of mkldnn, threa
   elif run "$log_path/$name.log" deploy; then
     first_records=${first_records:-$records}
   fi
-}
-
-# A path as seen from deploy/.
-from_deploy() { # PATH
-  case $1 in
-    "" | null | /* | ../*) printf '%s' "$1" ;;
-    *) printf '../%s' "$1" ;;
-  esac
 }
 
 # All devices, threads, batches and precisions; `first_records` is the first file of records.
@@ -148,27 +111,10 @@ check_numbers() { # NAME, REFERENCE, TRAINING LOG OR NOTHING
 
 train_and_infer() { # ENTRY OF gpu_list, AMP, TRAINER
   local gpus=$1 amp=$2 trainer=$3 program export_line name folder exported weights device reference=
-  trainer_program "$trainer"
-  name=${trainer}_gpus_${gpus}_autocast_${amp:-null}
-  folder=$(or_else "$(value_at 7)" "$log_path")/$name
-  exported=$(or_else "$(value_at 27)" "$log_path")/$name/inference
+  train_once "$gpus" "$amp" "$trainer" || return 0
   weights=$folder/$(value_at 10)
-  device=$(device_for "$gpus")
-
-  begin_on "$gpus" "$program"
-  add "$(key_at 4)" "$device"
-  add "$(key_at 5)" "$amp"
-  add "$(key_at 6)" "$(value_at 6)"
-  add "$(key_at 7)" "$folder"
-  add "$(key_at 8)" "$(value_at 8)"
-  add "$(key_at 9)" "$(value_at 9)"
-  add "$(key_at 12)" "$(value_at 12)"
-  if [[ $gpus != -1* ]] && ! has_gpu; then
-    skip "no GPU"
-    return
-  fi
-  run "$log_path/$name.train.log" || return 0
-
+  export_line=$(export_line_of "$trainer")
+  exported=$(or_else "$(value_at 27)" "$log_path")/$name/inference
   if ! is_null "$(value_at 23)"; then
     reference=$(dirname "$weights")/results.csv
     begin "$python $(value_at 23)"
@@ -181,21 +127,6 @@ train_and_infer() { # ENTRY OF gpu_list, AMP, TRAINER
   export_model "$export_line" "$weights" "$exported" "$log_path/$name.export" || return 0
   infer_all "$exported" "$(value_at 11)" "$name" False
   check_numbers "$name" "$(or_else "$reference" "$first_records")" "$log_path/$name.train.log"
-}
-
-train_mode() {
-  local gpus amp trainer
-  local -a entries amps trainers
-  split "$(value_at 3)" && entries=("${items[@]}")
-  split "$(value_at 5)" && amps=("${items[@]/#null/}")
-  split "$(value_at 14)" && trainers=("${items[@]}")
-  for gpus in "${entries[@]}"; do
-    for amp in "${amps[@]}"; do
-      for trainer in "${trainers[@]}"; do
-        train_and_infer "$gpus" "$amp" "$trainer"
-      done
-    done
-  done
 }
 
 # Models that are there already, exported first where line 37 says so.
@@ -220,5 +151,5 @@ infer_mode() {
   done
 }
 
-if [[ $mode == whole_infer ]]; then infer_mode; else train_mode; fi
+if [[ $mode == whole_infer ]]; then infer_mode; else for_each_training train_and_infer; fi
 finish

@@ -77,6 +77,42 @@ CHANGES: list[tuple[int, str, str, dict[int, str]]] = [
     (50, "--threshold:3", LITE, {}),
 ]
 
+BENCHMARK = [
+    (52, "batch_size:4|8"),
+    (53, "fp_items:fp32|fp16"),
+    (54, "epoch:3"),
+    (55, "-o Global.print_batch_step:2"),
+    (56, "flags:FLAGS_a=1;FLAGS_b=2"),
+    (58, "random_infer_input:[{float32,[3,32,32]}]"),
+]
+
+# Of paddle2onnx_infer_python.txt and ptq_infer_python.txt.
+EXPORT = [
+    (1, "model_name:Other"),
+    (2, "python:python3.10"),
+    (3, "export:tools/other.py"),
+    (4, "-o Global.save_inference_dir:elsewhere"),
+    (5, "-o Global.pretrained_model:other.safetensors"),
+    (6, "inference:infer.py"),
+    (7, "--backend:auto"),
+    (8, "--precision:fp32|other"),
+    (9, "--threads:4"),
+    (10, "--batch-size:4"),
+    (11, "--model:elsewhere"),
+    (12, "image_dir:pictures"),
+    (13, "--output:elsewhere.jsonl"),
+    (14, "reference:other.csv"),
+    (15, "rtol:1e-3"),
+]
+
+# Of train_dy2static_python.txt.
+TO_STATIC = [
+    *((n, line) for n, line, _, before in CHANGES if n <= 12 and n not in (10, 11) and not before),
+    (14, "trainer:norm_train"),
+    (15, "norm_train:tools/other.py"),
+    (19, "to_static_train:-o Global.other=true"),
+]
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -84,12 +120,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plan(root: Path, mode: str, changes: Mapping[int, str], gpu: str = "yes") -> str:
-    return planned(root, mode, parameters(PARAMETERS, changes), gpu)
+    return planned(root, CHAIN, parameters(PARAMETERS, changes), mode, gpu=gpu)
 
 
 @functools.cache
-def planned(root: Path, mode: str, text: str, gpu: str) -> str:
-    done = bash(root, CHAIN, text, mode, "--dry-run", TIPC_GPU=gpu)
+def planned(root: Path, script: str, text: str, *words: str, gpu: str = "yes") -> str:
+    done = bash(root, script, text, *words, "--dry-run", TIPC_GPU=gpu)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -101,11 +137,37 @@ def test_each_line_changes_the_commands(
     assert plan(root, mode, {**before, number: line}) != plan(root, mode, before)
 
 
+@pytest.mark.parametrize(
+    ("script", "name", "number", "line"),
+    [
+        *(("benchmark_train.sh", PARAMETERS, *change) for change in BENCHMARK),
+        *(("test_paddle2onnx.sh", "paddle2onnx_infer_python.txt", *change) for change in EXPORT),
+        *(("test_ptq_inference_python.sh", "ptq_infer_python.txt", *change) for change in EXPORT),
+        *(
+            ("test_train_dy2static_python.sh", "train_dy2static_python.txt", *change)
+            for change in TO_STATIC
+        ),
+    ],
+)
+def test_each_line_of_the_other_chains(
+    root: Path, script: str, name: str, number: int, line: str
+) -> None:
+    words = ("benchmark_train",) if script.startswith("benchmark") else ()
+    before = planned(root, script, parameters(name), *words)
+    assert planned(root, script, parameters(name, {number: line}), *words) != before
+
+
 def test_no_line_is_left_out() -> None:
-    tested = {number for number, *_ in CHANGES}
-    lines = parameters(PARAMETERS).splitlines()[:51]
-    told = {n for n, line in enumerate(lines) if not line.startswith(("=", "#"))}
-    assert told - tested == {35}  # which prepare.sh reads, tested below
+    def told(name: str) -> set[int]:
+        lines = parameters(name).splitlines()
+        return {n for n, line in enumerate(lines) if not line.startswith(("=", "#"))}
+
+    tested = {number for number, *_ in [*CHANGES, *BENCHMARK]}
+    assert told(PARAMETERS) - tested == {35}  # which prepare.sh reads, tested below
+    for name in ("train_amp_infer_python.txt", "train_multi_device_infer_python.txt"):
+        assert told(name) == told(PARAMETERS)
+    for name in ("paddle2onnx_infer_python.txt", "ptq_infer_python.txt"):
+        assert told(name) == {number for number, _ in EXPORT}
 
 
 def test_the_weights_address_is_what_is_prepared(root: Path, demo_root: Path) -> None:
@@ -142,9 +204,10 @@ def test_every_combination_is_run_once(root: Path) -> None:
 def test_several_devices_are_launched(root: Path) -> None:
     many = plan(root, LITE, {3: "gpu_list:0,1|-1,-1"}).splitlines()
     training = [line for line in many if "tools/train.py" in line]
-    assert "paddle.distributed.launch --gpus=0,1 tools/train.py" in training[0]
+    assert "--gpus=0,1 tools/train.py" in training[0]
     assert "Global.device=gpu" in training[0]
-    assert "launch --nproc_per_node 2 --backend gloo tools/train.py" in training[1]
+    assert "--nproc_per_node=2 --backend=gloo tools/train.py" in training[1]
+    assert all("paddle.distributed.launch" in line for line in training)
     assert "Global.device=cpu" in training[1]
 
 
