@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # Widths of one picture in pixels, and up to how many pictures: a page of 2000 stays near 20 MB.
 WIDTHS = ((300, 200), (1000, 152), (None, 112))
 JPEG_QUALITY = 80
+GAP = 4  # white pixels between the views of a picture
 
 
 class Report:
@@ -102,10 +103,10 @@ class Report:
 def _strip(views: Sequence[np.ndarray], width: int) -> dict[str, Any]:
     """Views side by side as one JPEG, base64 text, with its size in pixels."""
     height = max(1, round(width * views[0].shape[0] / views[0].shape[1]))
-    strip = Image.new("RGB", (len(views) * width, height))
+    strip = Image.new("RGB", (len(views) * (width + GAP) - GAP, height), "white")
     for number_, view in enumerate(views):
         small = Image.fromarray(view).resize((width, height), Image.Resampling.BILINEAR)
-        strip.paste(small, (number_ * width, 0))
+        strip.paste(small, (number_ * (width + GAP), 0))
     stream = io.BytesIO()
     strip.save(stream, "JPEG", quality=JPEG_QUALITY)
     encoded = base64.b64encode(stream.getvalue()).decode("ascii")
