@@ -79,3 +79,9 @@ def test_help_loads_nothing_heavy(words: list[str]) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_the_table_of_results_is_the_one_the_figures_make() -> None:
+    command = [sys.executable, str(REPOSITORY / "benchmarks" / "results_table.py"), "print"]
+    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    assert table in README
