@@ -449,11 +449,17 @@ def _merge(base: Any, over: Any) -> Any:
     if not (isinstance(base, dict) and isinstance(over, dict)):
         return copy.deepcopy(over)
     if "name" in over and "name" in base and over["name"] != base["name"]:
-        return copy.deepcopy(over)
+        base = _without_arguments(base)
     merged = dict(base)
     for key, value in over.items():
         merged[key] = _merge(merged[key], value) if key in merged else copy.deepcopy(value)
     return merged
+
+
+def _without_arguments(section: dict[str, Any]) -> dict[str, Any]:
+    """What stays of a section when its ``name`` changes: keys that no class of the name reads."""
+    kept = {"transform_ops", *(field.name for field in dataclasses.fields(CalibrationPlan))}
+    return {key: value for key, value in section.items() if key in kept}
 
 
 def _keys(tree: Any, prefix: str = "") -> Iterator[str]:
@@ -488,7 +494,9 @@ def _override(tree: dict[str, Any], parts: list[str], value: Any) -> None:
         node = node[index]
     last = _index(node, parts[-1], parts)
     if last == "name" and isinstance(node, dict) and node.get("name") != value:
+        kept = _without_arguments(node)
         node.clear()
+        node.update(kept)
     node[last] = value
 
 

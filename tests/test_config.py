@@ -46,6 +46,31 @@ def test_another_name_drops_the_arguments_of_the_old_one(tmp_path: Path) -> None
     assert config["Optimizer"]["lr"] == {"name": "Constant", "learning_rate": 0.5}
 
 
+def test_what_every_class_of_a_section_shares_stays(tmp_path: Path) -> None:
+    text = (
+        "DataLoader: {Train: {dataset: {name: FolderDataset, bad_dir: bad}}}\n"
+        "Threshold: {name: ManualThreshold, value: 3}\n"
+    )
+    base = load_config(BASE)
+    for config in (
+        load_config(inheriting(tmp_path, text)),
+        load_config(
+            BASE,
+            [
+                "DataLoader.Train.dataset.bad_dir=bad",
+                "DataLoader.Train.dataset.name=FolderDataset",
+                "Threshold.name=ManualThreshold",
+                "Threshold.value=3",
+            ],
+        ),
+    ):
+        ops = base["DataLoader"]["Train"]["dataset"]["transform_ops"]
+        dataset = {"name": "FolderDataset", "bad_dir": "bad", "transform_ops": ops}
+        assert config["DataLoader"]["Train"]["dataset"] == dataset
+        assert config.calibration == base.calibration
+        assert config.threshold == {"name": "ManualThreshold", "value": 3}
+
+
 def test_overrides_are_parsed_as_yaml_and_reach_into_lists() -> None:
     config = load_config(
         BASE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,15 +43,33 @@ def test_the_plugin_example_trains_and_is_short(tmp_path: Path, demo_root: Path)
     assert "ShortEmbeddingLoss" in (tmp_path / "output" / "mesh" / "train.csv").read_text()
 
 
-def test_the_configuration_for_own_pictures_is_accepted(tmp_path: Path) -> None:
-    from ppcls_sspcab.config import load_config
-
-    path = tmp_path / "housing.yaml"
+def test_own_pictures_train_evaluate_and_predict_as_described(
+    tmp_path: Path, demo_root: Path
+) -> None:
+    housing = tmp_path / "parts" / "housing"
+    shutil.copytree(demo_root / "gasket" / "train" / "good", housing / "good")
+    shutil.copytree(demo_root / "gasket" / "test" / "scratch", housing / "bad")
     text = block("yaml", "housing").replace("configs/", f"{REPOSITORY}/configs/")
-    path.write_text(text)
-    config = load_config(path)
-    assert config.run.category == "housing"
-    assert config["DataLoader"]["Train"]["dataset"]["name"] == "FolderDataset"
+    (tmp_path / "housing.yaml").write_text(text)
+    small = ["Global.epochs=1", "Global.iter_per_epoch=2", "Preprocess.image_size=[32, 32]"]
+    small += ["Arch.pretrained=false", "DataLoader.Train.sampler.batch_size=2"]
+    overrides = [word for pair in [*small, "Global.device=cpu"] for word in ("-o", pair)]
+    for tool, words in (
+        ("train", []),
+        ("eval", ["--report"]),
+        ("infer", [str(housing / "bad"), "--output", "scores.jsonl", "--save-maps", "maps"]),
+    ):
+        command = [sys.executable, REPOSITORY / "tools" / f"{tool}.py", "-c", "housing.yaml"]
+        done = subprocess.run(
+            [*command, *words, *overrides],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "output" / "housing" / "report.html").is_file()
+    assert len((tmp_path / "scores.jsonl").read_text().splitlines()) == 8
 
 
 def test_links_lead_to_files() -> None:
