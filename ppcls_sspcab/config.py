@@ -176,6 +176,25 @@ class CalibrationPlan:
 
 
 @dataclasses.dataclass(frozen=True)
+class TilingSection:
+    """Section ``Tiling``: the network sees tiles of a large picture.
+
+    Attributes:
+        size: (height, width) of a tile in pixels; a picture is ``Preprocess.image_size``.
+        overlap: the least share of a tile's side that neighbours have in common.
+    """
+
+    size: list[int]
+    overlap: float = 0.25
+
+    def __post_init__(self) -> None:
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise ValueError(f"size must be [height, width], not {self.size}")
+        if not 0 <= self.overlap <= 0.75:
+            raise ValueError(f"overlap must lie in 0..0.75, not {self.overlap}")
+
+
+@dataclasses.dataclass(frozen=True)
 class InferSection:
     """Section ``Infer``: what ``tools/infer.py`` reads and how many pictures go at once."""
 
@@ -197,7 +216,7 @@ REQUIRED = (
     "Density",
     "Threshold",
 )
-OPTIONAL = ("AMP", "EMA", "Metric", "Infer", "Score", "Localize")
+OPTIONAL = ("AMP", "EMA", "Metric", "Infer", "Score", "Localize", "Tiling")
 
 
 class Config:
@@ -219,6 +238,7 @@ class Config:
             self.run: GlobalSection = self._global_section()
             self.amp = self.section(AMPSection, "AMP")
             self.ema = self.section(EMASection, "EMA") if tree.get("EMA") else None
+            self.tiling = self.section(TilingSection, "Tiling") if tree.get("Tiling") else None
             self.infer = self.section(InferSection, "Infer")
             self.preprocess: Preprocess = self.section(Preprocess, "Preprocess")
             self.calibration, self.threshold = self._threshold_sections()

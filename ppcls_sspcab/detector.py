@@ -15,6 +15,7 @@ import paddle
 from paddle import nn
 
 from ppcls_sspcab.arch.features import FeatureReader
+from ppcls_sspcab.arch.tiles import Tiling
 from ppcls_sspcab.density.threshold import Calibration
 from ppcls_sspcab.errors import ConfigError, ModelError, UserError
 from ppcls_sspcab.localize.base import Localizer
@@ -26,8 +27,11 @@ from ppcls_sspcab.utils.fitted import fitted_arrays, load_fitted_arrays
 from ppcls_sspcab.utils.weights import load_into, read_metadata, read_weights, write_safetensors
 from ppcls_sspcab.version import __version__
 
-FORMAT = 2
+FORMAT = 3
 DEFAULT_SCORE = {"name": "embedding"}
+
+# Pixels that run through the network at once: 64 pictures of 256 x 256.
+MAX_INPUT_PIXELS = 1 << 22
 
 Features = dict[str, paddle.Tensor]
 
@@ -45,6 +49,7 @@ class DetectorCard:
         protocol: seed, steps, selection and the like, as they go into the results.
         score: section ``Score``.
         localize: section ``Localize``; None for a detector without maps.
+        tiling: section ``Tiling``; None for a detector that sees pictures as a whole.
         pixel_calibration: how the pixel threshold was found.
     """
 
@@ -56,6 +61,7 @@ class DetectorCard:
     protocol: dict[str, Any] = dataclasses.field(default_factory=dict)
     score: dict[str, Any] = dataclasses.field(default_factory=lambda: dict(DEFAULT_SCORE))
     localize: dict[str, Any] | None = None
+    tiling: dict[str, Any] | None = None
     pixel_calibration: Calibration | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,6 +78,7 @@ class DetectorCard:
             "density": self.density,
             "score": self.score,
             "localize": self.localize,
+            "tiling": self.tiling,
             "protocol": self.protocol,
         }
 
@@ -95,6 +102,7 @@ class DetectorCard:
                 protocol=dict(card["protocol"]),
                 score=dict(card["score"]),
                 localize=card["localize"],
+                tiling=card["tiling"],
                 pixel_calibration=_calibration(card["pixel_calibration"]),
             )
         except (KeyError, TypeError, ValueError, UserError) as error:
@@ -107,8 +115,14 @@ class Detector(nn.Layer):
     Args:
         network: gives the embedding, by ``embed(images) -> [N, D]``, and whatever else the image
             score and the localizer need, see :class:`ppcls_sspcab.arch.features.FeatureReader`.
+        image_size: (H, W) of the pictures.
         image_score: makes one number a picture.
         localizer: makes the anomaly map; None for a detector without maps.
+        tiling: given, the network, the score and the localizer see tiles: each part of a picture's
+            score is the largest of its tiles', and its map is theirs joined.
+
+    Attributes:
+        pictures_at_once: how many may run through the network together in reasonable memory.
 
     Buffers: ``threshold`` and ``scale``, with a localizer also ``pixel_threshold`` and
     ``pixel_scale``, float32 scalars.
@@ -118,7 +132,12 @@ class Detector(nn.Layer):
     """
 
     def __init__(
-        self, network: nn.Layer, image_score: ImageScore, localizer: Localizer | None = None
+        self,
+        network: nn.Layer,
+        image_size: Sequence[int],
+        image_score: ImageScore,
+        localizer: Localizer | None = None,
+        tiling: Tiling | None = None,
     ) -> None:
         super().__init__()
         if image_score.needs_map and localizer is None:
@@ -126,8 +145,10 @@ class Detector(nn.Layer):
                 "Score", "reads the anomaly map: set Localize, such as {name: FeatureGaussian}"
             )
         self.network = network
+        self.image_size = (int(image_size[0]), int(image_size[1]))
         self.image_score = image_score
         self.localizer = localizer
+        self.tiling = tiling
         names = ("", "pixel_") if localizer is not None else ("",)
         for name in names:
             self.register_buffer(f"{name}threshold", paddle.full([], float("nan")))
@@ -145,9 +166,9 @@ class Detector(nn.Layer):
 
         Returns:
             ``score`` float32 [N], larger is worse; ``normalized_score`` float32 [N] in (0, 1),
-            above 0.5 where the score is above the threshold; ``embedding`` float32 [N, D]; with a
-            localizer ``map`` float32 [N, H, W] in (0, 1), above 0.5 where a pixel is above the
-            pixel threshold: calibrated once, never by the picture.
+            above 0.5 where the score is above the threshold; ``embedding`` float32 [N, D], with
+            tiles their mean; with a localizer ``map`` float32 [N, H, W] in (0, 1), above 0.5
+            where a pixel is above the pixel threshold: calibrated once, never by the picture.
         """
         return self.judge(self.run_network(images))
 
@@ -160,12 +181,27 @@ class Detector(nn.Layer):
 
         Returns:
             what the image score needs, by name, ``embedding`` [N, D] among it, and with a
-            localizer its ``cells`` [N, d, h, w].
+            localizer its ``cells`` [N, d, h, w]; with tiles [N, T, ...] each.
         """
+        if self.tiling is None:
+            return self._read(images)
+        tiles = self.tiling.count
+        found = self._read(self.tiling.cut(images))
+        return {name: value.reshape([-1, tiles, *value.shape[1:]]) for name, value in found.items()}
+
+    def _read(self, images: paddle.Tensor) -> Features:
         found = self._reader(images)
         if self.localizer is not None:
             found["cells"] = self.localizer.cells(found)
         return {name: found[name] for name in self.feature_names}
+
+    @property
+    def pictures_at_once(self) -> int:
+        tiles, (height, width) = 1, self.image_size
+        if self.tiling is not None:
+            tiles, (height, width) = self.tiling.count, self.tiling.size
+        beside = self.localizer.input_pixels if self.localizer is not None else 0
+        return max(1, MAX_INPUT_PIXELS // (tiles * (height * width + beside)))
 
     @property
     def feature_names(self) -> list[str]:
@@ -175,23 +211,33 @@ class Detector(nn.Layer):
 
     def judge(self, features: Features) -> dict[str, paddle.Tensor]:
         """The part of :meth:`forward` behind the network."""
-        score, anomaly_map = self.raw(features)
+        parts, anomaly_map = self.parts(features)
+        score = self.image_score.combine(parts)
+        embedding = features["embedding"]
         judged = {
             "score": score,
             "normalized_score": _normalized(score, self.threshold, self.scale),
-            "embedding": features["embedding"],
+            "embedding": embedding if self.tiling is None else embedding.mean(axis=1),
         }
         if anomaly_map is not None:
             judged["map"] = _normalized(anomaly_map, self.pixel_threshold, self.pixel_scale)
         return judged
 
-    def raw(self, features: Features) -> tuple[paddle.Tensor, paddle.Tensor | None]:
-        """Score [N] and map [N, H, W] (None without a localizer) before any calibration."""
+    def parts(self, features: Features) -> tuple[paddle.Tensor, paddle.Tensor | None]:
+        """Parts of the score [N, P] and map [N, H, W] (None without a localizer), uncalibrated."""
+        if self.tiling is not None:
+            features = {name: value.flatten(0, 1) for name, value in features.items()}
         anomaly_map = self.localizer(features["cells"]) if self.localizer is not None else None
-        return self.image_score(features, anomaly_map), anomaly_map
+        parts = self.image_score.parts(features, anomaly_map)
+        if self.tiling is not None:
+            parts = parts.reshape([-1, self.tiling.count, parts.shape[1]]).max(axis=1)
+            anomaly_map = self.tiling.join(anomaly_map) if anomaly_map is not None else None
+        return parts, anomaly_map
 
     def fit(self, features: Mapping[str, np.ndarray]) -> None:
         """Learns good pictures; features: as :meth:`features` gives them, of N >= 2 pictures."""
+        if self.tiling is not None:
+            features = {name: _joined(value) for name, value in features.items()}
         if self.localizer is not None:
             self.localizer.fit(features["cells"])
         self.image_score.fit(features)
@@ -244,7 +290,12 @@ class Detector(nn.Layer):
         network = ARCHITECTURES.build({**card.arch, "pretrained": False}, "Arch")
         _load_exactly(network, arrays, "network.", path)
         detector = build_detector(
-            network, card.preprocess.image_size, card.density, card.score, card.localize
+            network,
+            card.preprocess.image_size,
+            card.density,
+            card.score,
+            card.localize,
+            card.tiling,
         )
         for name in detector._calibrated():
             if name not in arrays or arrays[name].shape != ():
@@ -272,8 +323,9 @@ def build_detector(
     density: Mapping[str, Any],
     score: Mapping[str, Any],
     localize: Mapping[str, Any] | None,
+    tiling: Mapping[str, Any] | None = None,
 ) -> Detector:
-    """A detector that is not fitted yet, of the sections ``Density``, ``Score``, ``Localize``.
+    """A detector that is not fitted yet, of the sections that its card keeps.
 
     Raises:
         ConfigError: a wrong name, key or value in one of them.
@@ -282,13 +334,18 @@ def build_detector(
     def build_density() -> nn.Layer:
         return DENSITIES.build(density, "Density", embedding_size=network.embedding_size)
 
+    tiles = None
+    if tiling is not None:
+        try:
+            tiles = Tiling(image_size, **tiling)
+        except (TypeError, ValueError) as error:
+            raise ConfigError("Tiling", str(error)) from error
     image_score = IMAGE_SCORES.build(score, "Score", density=build_density)
     localizer = None
     if localize is not None:
-        localizer = LOCALIZERS.build(
-            localize, "Localize", network=network, image_size=list(image_size)
-        )
-    detector = Detector(network, image_score, localizer)
+        seen = list(image_size if tiles is None else tiles.size)
+        localizer = LOCALIZERS.build(localize, "Localize", network=network, image_size=seen)
+    detector = Detector(network, image_size, image_score, localizer, tiles)
     detector.eval()
     return detector
 
@@ -298,6 +355,11 @@ def _normalized(
 ) -> paddle.Tensor:
     deviation = (values - threshold) / scale
     return 0.5 + 0.5 * deviation / (1.0 + deviation.abs())
+
+
+def _joined(values: np.ndarray) -> np.ndarray:
+    """[N, T, ...] -> [N * T, ...]."""
+    return values.reshape(-1, *values.shape[2:])
 
 
 def _plain(calibration: Calibration | None) -> dict[str, Any] | None:

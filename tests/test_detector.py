@@ -11,12 +11,19 @@ import paddle
 import pytest
 
 from ppcls_sspcab.density.threshold import TargetFPR
-from ppcls_sspcab.detector import DEFAULT_SCORE, Detector, DetectorCard, build_detector
+from ppcls_sspcab.detector import (
+    DEFAULT_SCORE,
+    MAX_INPUT_PIXELS,
+    Detector,
+    DetectorCard,
+    build_detector,
+)
 from ppcls_sspcab.engine.onednn import accelerated
-from ppcls_sspcab.engine.scoring import combine, read_features, score_parts
+from ppcls_sspcab.engine.scoring import combine, detect, read_features, score_parts
 from ppcls_sspcab.errors import ConfigError, ModelError
 from ppcls_sspcab.registry import ARCHITECTURES
 from ppcls_sspcab.runtime.image import Preprocess
+from ppcls_sspcab.utils.fitted import fitted_arrays, load_fitted_arrays
 
 ARCH = {
     "name": "CutPasteNet",
@@ -31,11 +38,14 @@ def images() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(7, 3, 32, 48)).astype(np.float32)
 
 
-def fitted(images: np.ndarray, score: dict, localize: dict | None) -> Detector:
+def fitted(
+    images: np.ndarray, score: dict, localize: dict | None, tiling: dict | None = None
+) -> Detector:
     paddle.seed(0)
     network = ARCHITECTURES.build(ARCH, "Arch")
     network.eval()
-    made = build_detector(network, (32, 48), {"name": "GaussianDensity"}, score, localize)
+    density = {"name": "GaussianDensity"}
+    made = build_detector(network, (32, 48), density, score, localize, tiling)
     found = read_features(made, images)
     made.fit(found)
     parts, pixels = score_parts(made, found, 1000)
@@ -51,19 +61,36 @@ def detector(images: np.ndarray) -> Detector:
 
 
 FUSED = {"name": "fused", "parts": ["embedding", "embedding_max", "logit", "map_max"]}
-LOCALIZERS = [{"name": "FeatureGaussian", "channels": 16}, {"name": "SSPCABError"}]
+TILES = {"size": [32, 32], "overlap": 0.5}
+MAPS: dict[str, tuple[dict, dict | None]] = {
+    "FeatureGaussian": ({"name": "FeatureGaussian", "channels": 16}, None),
+    "SSPCABError": ({"name": "SSPCABError"}, None),
+    "PatchCutPaste": (
+        {"name": "PatchCutPaste", "patch_size": 16, "stride": 8, "channels": 16},
+        None,
+    ),
+    "tiles": ({"name": "FeatureGaussian", "channels": 16}, TILES),
+}
 
 
-@pytest.fixture(scope="module", params=LOCALIZERS, ids=lambda section: section["name"])
+@pytest.fixture(scope="module", params=MAPS.values(), ids=MAPS)
 def mapping(images: np.ndarray, request: pytest.FixtureRequest) -> tuple[Detector, DetectorCard]:
     """A detector with a map, and its card."""
-    made = dataclasses.replace(card(), score=FUSED, localize=request.param)
-    return fitted(images, FUSED, request.param), made
+    localize, tiling = request.param
+    made = dataclasses.replace(card(), score=FUSED, localize=localize, tiling=tiling)
+    return fitted(images, FUSED, localize, tiling), made
 
 
 def run(detector: Detector, images: np.ndarray) -> dict[str, np.ndarray]:
     with paddle.no_grad():
         return {key: value.numpy() for key, value in detector(paddle.to_tensor(images)).items()}
+
+
+def uncalibrated(detector: Detector, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Score [N] and map [N, H, W]."""
+    with paddle.no_grad():
+        parts, anomaly_map = detector.parts(detector.features(paddle.to_tensor(images)))
+        return detector.image_score.combine(parts).numpy(), anomaly_map.numpy()
 
 
 def card() -> DetectorCard:
@@ -93,7 +120,7 @@ def test_the_onednn_network_gives_what_eager_mode_gives(
     detector: Detector, images: np.ndarray
 ) -> None:
     eager = run(detector, images)
-    with accelerated(detector, (32, 48)):
+    with accelerated(detector):
         fast = run(detector, images)
     np.testing.assert_allclose(fast["embedding"], eager["embedding"], rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(fast["score"], eager["score"], rtol=1e-3)
@@ -131,7 +158,7 @@ def test_files_that_are_no_detector_are_refused(detector: Detector, tmp_path: Pa
     for broken_arrays, broken_text in (
         (dropped, text),
         ({n: v for n, v in arrays.items() if n != "threshold"}, text),
-        (arrays, text.replace('"format": 2', '"format": 99')),
+        (arrays, text.replace('"format": 3', '"format": 99')),
         (arrays, "{}"),
         (arrays, "no json"),
     ):
@@ -145,8 +172,7 @@ def test_the_map_is_one_half_at_the_pixel_threshold(
 ) -> None:
     detector, _ = mapping
     found = run(detector, images)["map"]
-    with paddle.no_grad():
-        raw = detector.raw(detector.features(paddle.to_tensor(images)))[1].numpy()
+    _, raw = uncalibrated(detector, images)
     deviation = (raw - float(detector.pixel_threshold)) / float(detector.pixel_scale)
     np.testing.assert_allclose(found, 0.5 + 0.5 * deviation / (1 + abs(deviation)), atol=1e-4)
     assert found.shape == (7, 32, 48)
@@ -177,7 +203,7 @@ def test_a_detector_with_a_map_comes_back_and_runs_by_onednn(
     expected = run(detector, images)
     for key, value in run(loaded, images).items():
         np.testing.assert_array_equal(value, expected[key], err_msg=key)
-    with accelerated(loaded, (32, 48)):
+    with accelerated(loaded):
         for key, value in run(loaded, images).items():
             np.testing.assert_allclose(value, expected[key], rtol=1e-3, atol=1e-3, err_msg=key)
 
@@ -208,7 +234,52 @@ def test_the_network_runs_once_for_score_and_map(
     hook = detector.network.backbone.register_forward_post_hook(lambda *_: runs.append(1))
     run(detector, images)
     hook.remove()
-    assert len(runs) == 1
+    # A padded network has to look at every patch by itself, all in one batch.
+    patches = detector.localizer is not None and detector.localizer.input_pixels > 0
+    assert len(runs) == (2 if patches else 1)
+
+
+def test_a_tiled_picture_scores_as_its_worst_tile(images: np.ndarray) -> None:
+    tiled = fitted(images, FUSED, MAPS["tiles"][0], TILES)
+    paddle.seed(0)
+    network = ARCHITECTURES.build(ARCH, "Arch")
+    network.eval()
+    plain = build_detector(
+        network, (32, 32), {"name": "GaussianDensity"}, FUSED, MAPS["tiles"][0], None
+    )
+    load_fitted_arrays(plain, fitted_arrays(tiled))
+    tiles = [uncalibrated(plain, images[..., first : first + 32]) for first in (0, 16)]
+    score, joined = uncalibrated(tiled, images)
+    np.testing.assert_allclose(score, np.maximum(tiles[0][0], tiles[1][0]), rtol=1e-4, atol=1e-4)
+    left, right = tiles[0][1], tiles[1][1]
+    np.testing.assert_allclose(joined[..., :16], left[..., :16], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(joined[..., 32:], right[..., 16:], rtol=1e-4, atol=1e-4)
+    between = (
+        np.minimum(left[..., 16:], right[..., :16]),
+        np.maximum(left[..., 16:], right[..., :16]),
+    )
+    assert (joined[..., 16:32] >= between[0] - 1e-4).all()
+    assert (joined[..., 16:32] <= between[1] + 1e-4).all()
+
+
+def test_pictures_run_together_as_far_as_memory_allows(images: np.ndarray) -> None:
+    plain = fitted(images, DEFAULT_SCORE, None)
+    assert plain.pictures_at_once == MAX_INPUT_PIXELS // (32 * 48)
+    tiled = fitted(images, DEFAULT_SCORE, None, TILES)
+    assert tiled.pictures_at_once == MAX_INPUT_PIXELS // (2 * 32 * 32)
+    patches = fitted(images, DEFAULT_SCORE, *MAPS["PatchCutPaste"])
+    assert patches.pictures_at_once == MAX_INPUT_PIXELS // (32 * 48 + 15 * 16 * 16)
+    sizes = []
+    hook = plain.network.backbone.register_forward_pre_hook(
+        lambda _, given: sizes.append(given[0].shape[0])
+    )
+    expected = detect(plain, images)
+    plain.image_size = (2048, 1024)
+    found = detect(plain, images)
+    hook.remove()
+    assert sizes == [7, 2, 2, 2, 1]
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-5)
 
 
 def test_a_score_of_the_map_needs_a_map(images: np.ndarray) -> None:

@@ -8,6 +8,7 @@ import paddle
 from paddle import nn
 
 from ppcls_sspcab.arch.feature_maps import FeatureMaps
+from ppcls_sspcab.utils.modes import evaluation_mode
 
 BACKBONE = "backbone."
 
@@ -20,8 +21,8 @@ class FeatureReader:
         names: of ``embedding`` (always there), float32 [N, D], what ``network.embed`` gives;
             ``embedding_max`` [N, D], the largest value over the places of the backbone's map;
             ``logits`` [N, K], of ``network.head``; ``block_input`` and ``block_output``
-            [N, C, h, w], of the last of ``network.blocks``; and ``backbone.<path of a layer>``,
-            that layer's map [N, C, h, w].
+            [N, C, h, w], of the last of ``network.blocks``; ``backbone.<path of a layer>``, that
+            layer's map [N, C, h, w]; and ``images``, the pictures themselves [N, 3, H, W].
     """
 
     def __init__(self, network: nn.Layer, names: Iterable[str]) -> None:
@@ -41,6 +42,8 @@ class FeatureReader:
             found["embedding_max"] = maps.maps["backbone"].max(axis=[2, 3])
         if "logits" in self.names:
             found["logits"] = self.network.head(found["embedding"])
+        if "images" in self.names:
+            found["images"] = images
         if "block_input" in self.names:
             found["block_input"] = self.network.blocks[-1].last_input
         if "block_output" in self.names:
@@ -49,10 +52,6 @@ class FeatureReader:
 
     def shapes(self, image_size: Sequence[int]) -> dict[str, tuple[int, ...]]:
         """The features' shapes for one picture of (H, W), found by running an empty one."""
-        modes = {layer: layer.training for layer in self.network.sublayers(include_self=True)}
-        self.network.eval()
-        with paddle.no_grad():
+        with evaluation_mode(self.network), paddle.no_grad():
             found = self(paddle.zeros([1, 3, *image_size]))
-        for layer, training in modes.items():
-            layer.training = training
         return {name: tuple(v.shape) for name, v in found.items() if hasattr(v, "shape")}

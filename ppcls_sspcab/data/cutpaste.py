@@ -1,7 +1,8 @@
 """CutPaste: defects made from a good picture (Li et al., CVPR 2021, section 2.1 and 2.2).
 
 Lengths in pixels are the paper's, at 256 px: a picture of H x W pixels scales them by
-min(H, W) / 256, and no side gets shorter than 2 px.
+min(H, W) / 256, and no side gets shorter than 2 px. Crops of a picture are no smaller pictures:
+with ``reference_size`` their own size, the lengths stay as they are.
 """
 
 from __future__ import annotations
@@ -69,9 +70,11 @@ class CutPaste:
         variant: which views.
         area_ratio: range of the rectangle's share of the picture's area, uniform.
         aspect_ratio: range of the rectangle's height / width, log-uniform.
-        scar_width, scar_length: ranges of the strip's sides in pixels at 256 px, uniform.
+        scar_width, scar_length: ranges of the strip's sides, uniform, in pixels of a picture whose
+            shorter side is ``reference_size``.
         scar_rotation: range of its rotation in degrees, uniform.
         jitter: range of the patch's recolouring, for all four numbers of ``ColorJitter``.
+        reference_size: see ``scar_width``.
 
     Attributes:
         labels: the class of each view, starting with 0, the original.
@@ -91,6 +94,7 @@ class CutPaste:
         scar_length: Sequence[float] = (10, 25),
         scar_rotation: Sequence[float] = (-45, 45),
         jitter: float = 0.1,
+        reference_size: int = REFERENCE_SIZE,
     ) -> None:
         if variant not in ("normal", "scar", "union", "3way"):
             raise ValueError(f"variant must be normal, scar, union or 3way, not {variant!r}")
@@ -100,6 +104,9 @@ class CutPaste:
         self.scar_width = _range("scar_width", scar_width, 1, 128)
         self.scar_length = _range("scar_length", scar_length, 1, 128)
         self.scar_rotation = _range("scar_rotation", scar_rotation, -180, 180)
+        if reference_size < LEAST_IMAGE:
+            raise ValueError(f"reference_size must be at least {LEAST_IMAGE}, not {reference_size}")
+        self.reference_size = reference_size
         self.labels = [0, 1, 2] if variant == "3way" else [0, 1]
         self.class_num = len(self.labels)
         self._jitter = ColorJitter(jitter, jitter, jitter, min(jitter, 0.5))
@@ -141,7 +148,7 @@ class CutPaste:
         return self._place(rng, "normal", (height, width), patch, 0.0)
 
     def _draw_scar(self, rng: np.random.Generator, height: int, width: int) -> Paste:
-        scale = min(height, width) / REFERENCE_SIZE
+        scale = min(height, width) / self.reference_size
         across, along = rng.uniform(*self.scar_width), rng.uniform(*self.scar_length)
         # 0.7 of the shorter side, so that the strip fits at any angle.
         most = max(LEAST_SIDE, int(0.7 * min(height, width)))

@@ -6,6 +6,7 @@ import os
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -69,12 +70,18 @@ class CutPasteViews(paddle.io.Dataset):
             ImageError: the picture cannot be read.
         """
         image = self.store[self.index_of(number)]
-        height, width = image.shape[:2]
         rng = _generator(self.seed, number)
         for transform in self.transforms:
-            image = transform.apply(image, transform.draw(rng, height, width))
-        views = self.view_transform.apply(image, self.view_transform.draw(rng, height, width))
+            image = transform.apply(image, transform.draw(rng, *image.shape[:2]))
+        parameters = self.view_transform.draw(rng, *image.shape[:2])
+        views = self.view_transform.apply(image, parameters)
         return self.preprocess.normalize(views), self._labels.copy()
+
+    @cached_property
+    def view_size(self) -> tuple[int, int]:
+        """(h, w) of the views: the pictures' size, or that of the crops which are made of them."""
+        height, width = self[0][0].shape[-2:]
+        return height, width
 
     def index_of(self, number: int) -> int:
         """Which picture of the store sample ``number`` is made of."""

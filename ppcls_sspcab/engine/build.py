@@ -12,6 +12,7 @@ from paddle import nn
 from tqdm import tqdm
 
 from ppcls_sspcab.config import Config
+from ppcls_sspcab.data.augment import RandomCrop
 from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.detector import DEFAULT_SCORE, Detector, build_detector
@@ -29,6 +30,7 @@ from ppcls_sspcab.utils.launcher import cpu_threads
 from ppcls_sspcab.utils.logging import get_logger
 
 AUTO = "auto"
+_TRANSFORM_OPS = "DataLoader.Train.dataset.transform_ops"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,8 +128,18 @@ def held_out_share(config: Config) -> float:
 
 def build_transforms(config: Config) -> tuple[list[Any], Any]:
     """Augmentations, and the view transform (CutPaste) that ends ``transform_ops``."""
-    key = "DataLoader.Train.dataset.transform_ops"
-    return transforms_of(config.get(key), key)
+    return transforms_of(transform_sections(config), _TRANSFORM_OPS)
+
+
+def transform_sections(config: Config) -> Any:
+    """``transform_ops``; with ``Tiling`` the first one cuts a tile from anywhere, if none does."""
+    sections = config.get(_TRANSFORM_OPS)
+    if config.tiling is None or not isinstance(sections, list):
+        return sections
+    crop = RandomCrop.__name__
+    if any(crop in section for section in sections if isinstance(section, (str, dict))):
+        return sections
+    return [{crop: {"size": config.tiling.size}}, *sections]
 
 
 def transforms_of(sections: Any, key: str) -> tuple[list[Any], Any]:
@@ -189,8 +201,18 @@ def unfitted_detector(config: Config, network: nn.Layer) -> Detector:
     elif score == {"name": AUTO}:
         score = DEFAULT_SCORE
     return build_detector(
-        network, config.preprocess.image_size, config["Density"], score, config.get("Localize")
+        network,
+        config.preprocess.image_size,
+        config["Density"],
+        score,
+        config.get("Localize"),
+        tiling_section(config),
     )
+
+
+def tiling_section(config: Config) -> dict[str, Any] | None:
+    """Section ``Tiling`` with its defaults; None without one."""
+    return dataclasses.asdict(config.tiling) if config.tiling is not None else None
 
 
 def candidate_sections(config: Config) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from ppcls_sspcab.engine.build import (
     categories,
     good_stores,
     open_store,
+    tiling_section,
     unfitted_detector,
 )
 from ppcls_sspcab.engine.checkpoint import Progress
@@ -129,7 +130,7 @@ class Engine:
             )
         maps = _map_writer(detector, save_maps, paths)
         counts = {"good": 0, "anomalous": 0, "unreadable": 0}
-        with accelerated(detector, card.preprocess.image_size), opened(output) as stream:
+        with accelerated(detector), opened(output) as stream:
             records = predict(
                 detector, card.preprocess, postprocess, paths, config.infer.batch_size, maps
             )
@@ -222,7 +223,7 @@ class Engine:
             network.eval()
             detector = fit_detector(network, config, good, held_out).detector
             size = config.eval_sampler.batch_size
-            with accelerated(detector, config.preprocess.image_size):
+            with accelerated(detector):
                 run = partial(detect, detector)
                 found = gather(run_store(run, test, config.preprocess, size, "diagnosing"))
             return float(image_auroc(labels, found["score"]))
@@ -320,6 +321,7 @@ def save_detector(
         },
         score=fitted.score,
         localize=config.get("Localize"),
+        tiling=tiling_section(config),
         pixel_calibration=fitted.pixel_calibration,
     )
     path = detector_path(config)

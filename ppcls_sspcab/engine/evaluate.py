@@ -50,7 +50,7 @@ def evaluate(
         DataError: a mask that cannot be its picture's.
     """
     meter = PixelMeter() if detector.localizer is not None else None
-    with accelerated(detector, card.preprocess.image_size):
+    with accelerated(detector):
         batches = run_store(
             partial(detect, detector),
             store,

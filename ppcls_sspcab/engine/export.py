@@ -6,7 +6,6 @@ import importlib
 import importlib.metadata
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +36,7 @@ from ppcls_sspcab.runtime.predictor import OnnxPredictor, PaddlePredictor
 from ppcls_sspcab.utils.files import sha256_of
 from ppcls_sspcab.utils.folders import atomic_folder
 from ppcls_sspcab.utils.logging import get_logger
+from ppcls_sspcab.utils.modes import evaluation_mode
 from ppcls_sspcab.utils.streams import stdout_to_stderr
 from ppcls_sspcab.version import __version__
 
@@ -67,7 +67,7 @@ def export_detector(
 
     Args:
         detector: ``forward(images float32 [N, 3, h, w])`` gives a dict with ``score`` [N] among
-            its entries; buffers ``threshold`` and ``scale``.
+            its entries; buffers ``threshold`` and ``scale``; perhaps ``pictures_at_once``.
         card: what the detector was made from.
         folder: replaced as a whole; must be absent, empty or an earlier export.
         formats: of ``paddle`` and ``onnx``.
@@ -94,7 +94,7 @@ def export_detector(
         raise ModelError("the detector has no threshold yet: calibrate it before the export")
     pixels = _noise(card.preprocess) if verify_images is None else verify_images
     prepare = _unchanged if input_type == "uint8" else card.preprocess.normalize
-    with _in_evaluation(detector), atomic_folder(target) as temporary:
+    with evaluation_mode(detector), atomic_folder(target) as temporary:
         expected = _eager(detector, card.preprocess.normalize(pixels))
         outputs = [*_FIRST_OUTPUTS, *sorted(set(expected) - set(_FIRST_OUTPUTS))]
         graph = _Graph(detector, outputs, card.preprocess if input_type == "uint8" else None)
@@ -111,6 +111,7 @@ def export_detector(
             outputs=outputs,
             threshold=threshold,
             scale=scale,
+            pictures_at_once=getattr(detector, "pictures_at_once", 0),
             in_graph={"threshold": threshold, "scale": scale},
             files={file.name: sha256_of(file) for file in sorted(temporary.iterdir())},
             versions=_versions(formats),
@@ -316,17 +317,6 @@ def _eager(detector: nn.Layer, images: np.ndarray) -> dict[str, np.ndarray]:
         if not np.isfinite(values).all():
             raise ModelError(f"the detector's own {name} is no number; is its density fitted?")
     return found
-
-
-@contextmanager
-def _in_evaluation(detector: nn.Layer) -> Iterator[None]:
-    was_training = detector.training
-    detector.eval()
-    try:
-        yield
-    finally:
-        if was_training:
-            detector.train()
 
 
 def _noise(preprocess: Preprocess) -> np.ndarray:

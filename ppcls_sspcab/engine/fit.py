@@ -77,7 +77,7 @@ def fit_detector(
     detector = unfitted_detector(config, network)
     section = dict(config.get("Score") or DEFAULT_SCORE)
     aurocs: dict[str, float] = {}
-    with accelerated(detector, config.preprocess.image_size):
+    with accelerated(detector):
         features = _features(detector, config, good, "fitting")
         detector.fit(features)
         if held_out is not None:

@@ -13,6 +13,7 @@ from paddle import nn
 
 from ppcls_sspcab.detector import Detector
 from ppcls_sspcab.utils.launcher import cpu_threads
+from ppcls_sspcab.utils.modes import evaluation_mode
 from ppcls_sspcab.utils.streams import stdout_to_stderr
 
 # What oneDNN may change in a feature, as a part of the largest one.
@@ -33,9 +34,11 @@ class OneDNNLayer:
         from paddle.inference import Config, create_predictor
 
         spec = paddle.static.InputSpec([None, 3, *image_size], "float32", "images")
-        modes = {sublayer: sublayer.training for sublayer in layer.sublayers(include_self=True)}
-        layer.eval()
-        with tempfile.TemporaryDirectory(prefix="ppcls_sspcab_") as folder, stdout_to_stderr():
+        with (
+            evaluation_mode(layer),
+            tempfile.TemporaryDirectory(prefix="ppcls_sspcab_") as folder,
+            stdout_to_stderr(),
+        ):
             static = paddle.jit.to_static(layer, input_spec=[spec], full_graph=True)
             paddle.jit.save(static, str(Path(folder) / "layer"))
             config = Config(folder, "layer")
@@ -46,8 +49,6 @@ class OneDNNLayer:
             config.delete_pass("inplace_pass")
             config.set_cpu_math_library_num_threads(cpu_threads())
             self._predictor = create_predictor(config)
-        for sublayer, training in modes.items():
-            sublayer.training = training
         self._input = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
         self._outputs = [
             self._predictor.get_output_handle(name) for name in self._predictor.get_output_names()
@@ -114,14 +115,10 @@ class FrozenStem:
         images = paddle.to_tensor(
             np.random.default_rng(0).normal(size=(1, 3, *image_size)).astype(np.float32)
         )
-        modes = {layer: layer.training for layer in self._backbone.sublayers(include_self=True)}
-        self._backbone.eval()
-        with paddle.no_grad():
+        with evaluation_mode(self._backbone), paddle.no_grad():
             whole = self._backbone(images)
             with self.skipped():
                 apart = self._backbone(self(images))
-        for layer, training in modes.items():
-            layer.training = training
         if whole.shape != apart.shape:
             return False
         return float((whole - apart).abs().max()) <= _TOLERANCE * float(whole.abs().max())
@@ -140,12 +137,12 @@ class _Features(nn.Layer):
 
 
 @contextmanager
-def accelerated(detector: Detector, image_size: Sequence[int]) -> Iterator[Detector]:
+def accelerated(detector: Detector) -> Iterator[Detector]:
     """On a CPU, the detector's network runs by oneDNN inside the block; a GPU needs no help."""
     if not paddle.device.get_device().startswith("cpu"):
         yield detector
         return
-    run = OneDNNLayer(_Features(detector), image_size)
+    run = OneDNNLayer(_Features(detector), detector.image_size)
     names = sorted(detector.feature_names)
     with detector.features_by(lambda images: dict(zip(names, run(images), strict=True))):
         yield detector

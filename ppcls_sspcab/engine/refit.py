@@ -11,7 +11,7 @@ from ppcls_sspcab.config import Config
 from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.detector import Detector, DetectorCard
-from ppcls_sspcab.engine.build import build_store, held_out_share, split_good
+from ppcls_sspcab.engine.build import build_store, held_out_share, split_good, tiling_section
 from ppcls_sspcab.engine.engine import detector_path, inference_folder
 from ppcls_sspcab.engine.export import export_detector
 from ppcls_sspcab.engine.fit import FittedDetector, fit_detector
@@ -71,6 +71,7 @@ def _card(
         density=dict(config["Density"]),
         score=fitted.score,
         localize=config.get("Localize"),
+        tiling=tiling_section(config),
         calibration=fitted.calibration,
         pixel_calibration=fitted.pixel_calibration,
         protocol={

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
 import paddle
-from paddle import nn
 from paddle.distributed import get_rank
 from tqdm import tqdm
 
@@ -40,17 +39,29 @@ def chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-@paddle.no_grad()
-def detect(detector: nn.Layer, images: np.ndarray) -> Outputs:
+def detect(detector: Detector, images: np.ndarray) -> Outputs:
     """``Detector.forward`` of one batch, float32 [N, 3, H, W], as numpy arrays."""
-    return {name: value.numpy() for name, value in detector(paddle.to_tensor(images)).items()}
+    return _in_memory(detector, detector, images)
 
 
-@paddle.no_grad()
 def read_features(detector: Detector, images: np.ndarray) -> Outputs:
     """What the detector's network gives for one batch, as ``Detector.features`` names it."""
-    found = detector.run_network(paddle.to_tensor(images))
-    return {name: value.numpy() for name, value in found.items()}
+    return _in_memory(detector.run_network, detector, images)
+
+
+@paddle.no_grad()
+def _in_memory(
+    run: Callable[[paddle.Tensor], Mapping[str, paddle.Tensor]],
+    detector: Detector,
+    images: np.ndarray,
+) -> Outputs:
+    """``run`` of as many pictures at once as the detector bears."""
+    size = detector.pictures_at_once
+    parts = np.split(images, range(size, len(images), size))
+    return gather(
+        {name: value.numpy() for name, value in run(paddle.to_tensor(part)).items()}
+        for part in parts
+    )
 
 
 def run_store(
@@ -84,6 +95,8 @@ def run_store(
 def gather(outputs: Iterable[Outputs]) -> Outputs:
     """The outputs of all batches as one array each."""
     parts = list(outputs)
+    if len(parts) == 1:
+        return parts[0]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -104,12 +117,11 @@ def score_parts(
     parts, values = [], []
     for batch in chunks(range(len(features["embedding"])), batch_size):
         tensors = {name: paddle.to_tensor(value[list(batch)]) for name, value in features.items()}
-        anomaly_map = None
-        if detector.localizer is not None:
-            anomaly_map = detector.localizer(tensors["cells"])
+        found, anomaly_map = detector.parts(tensors)
+        parts.append(found.numpy())
+        if anomaly_map is not None:
             flat = anomaly_map.flatten(1).numpy()
             values.append(flat[:, :: pixel_step(flat.shape[1], pixels)])
-        parts.append(detector.image_score.parts(tensors, anomaly_map).numpy())
     return np.concatenate(parts), np.concatenate(values) if values else None
 
 

@@ -140,8 +140,11 @@ class Trainer:
         log: TrainingLog | None,
         interrupted: Callable[[], bool],
     ) -> None:
-        self._stem = FrozenStem.of(self.network, self._config.preprocess.image_size)
-        batches = self._batches(store)
+        views = CutPasteViews(
+            store, self._augmentations, self._views, self._config.preprocess, self.run.seed
+        )
+        self._stem = FrozenStem.of(self.network, views.view_size)
+        batches = self._batches(views)
         with tqdm(
             total=self._total_steps,
             initial=self.progress.step,
@@ -262,10 +265,7 @@ class Trainer:
         self.network.eval()
         return self.network
 
-    def _batches(self, store: ImageStore) -> Iterator[tuple[paddle.Tensor, paddle.Tensor]]:
-        views = CutPasteViews(
-            store, self._augmentations, self._views, self._config.preprocess, self.run.seed
-        )
+    def _batches(self, views: CutPasteViews) -> Iterator[tuple[paddle.Tensor, paddle.Tensor]]:
         numbers = SampleNumbers(
             self._config.train_sampler.batch_size,
             self._total_steps,

@@ -44,7 +44,7 @@ def synthetic_auroc(
     network.eval()
     detector = unfitted_detector(config, network)
     batch_size = config.eval_sampler.batch_size
-    with accelerated(detector, config.preprocess.image_size):
+    with accelerated(detector):
         run = partial(read_features, detector)
         detector.fit(gather(run_store(run, good, config.preprocess, batch_size, "fitting")))
         found = gather(run_store(run, held_out, config.preprocess, batch_size, "validating"))

@@ -12,8 +12,8 @@ from paddle import nn
 from ppcls_sspcab.arch.features import BACKBONE, FeatureReader
 from ppcls_sspcab.arch.paths import find_layer
 from ppcls_sspcab.density.base import MAX_SCORE, deviation_floor
-from ppcls_sspcab.errors import DataError, ModelError
 from ppcls_sspcab.localize.base import DEFAULT_SMOOTHING, Features, Localizer
+from ppcls_sspcab.localize.projection import orthogonal
 from ppcls_sspcab.localize.upsample import upsampling_matrix
 from ppcls_sspcab.registry import LOCALIZERS
 
@@ -102,7 +102,7 @@ class FeatureGaussian(Localizer):
         )
         self.needs = needs
         self.channels = channels
-        parts = np.split(_orthogonal(total, channels), np.cumsum([s[1] for s in sizes])[:-1])
+        parts = np.split(orthogonal(total, channels), np.cumsum([s[1] for s in sizes])[:-1])
         for index, (part, size) in enumerate(zip(parts, sizes, strict=True)):
             self._hold(f"projection{index}", part.T[:, :, None, None])
             self._hold(f"down{index}", _resizing(size[2], grid[0]))
@@ -127,7 +127,9 @@ class FeatureGaussian(Localizer):
         return planes.reshape([-1, found.shape[1], *self.grid])
 
     def fit(self, cells: np.ndarray) -> None:
-        points = _checked(cells, self.channels, self.grid)
+        self._require_good(cells, self.channels)
+        points = cells.reshape(len(cells), self.channels, -1).transpose(2, 0, 1)
+        points = np.ascontiguousarray(points, np.float64)
         chosen = likeliest_fit(points[:: -(-len(points) // TRIED_PLACES)])
         mean, whitening = _estimate(points, chosen)
         self.load_arrays(self.arrays() | {"mean": mean, "whitening": whitening})
@@ -204,24 +206,6 @@ def _estimate(points: np.ndarray, fit: Fit) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.linalg.inv(factor).transpose(0, 2, 1)
 
 
-def _checked(cells: np.ndarray, channels: int, grid: tuple[int, int]) -> np.ndarray:
-    """float64 [L, N, d]."""
-    if cells.shape[1:] != (channels, *grid):
-        raise ModelError(
-            f"cells of shape {list(cells.shape)} do not fit a FeatureGaussian of "
-            f"[N, {channels}, {grid[0]}, {grid[1]}]"
-        )
-    if len(cells) < 2:
-        raise DataError(f"FeatureGaussian needs at least 2 good pictures, got {len(cells)}")
-    if not np.isfinite(cells).all():
-        raise ModelError(
-            "the network gives features that are not finite for good pictures: its training "
-            "diverged, or its weights are damaged"
-        )
-    points = cells.reshape(len(cells), channels, -1).transpose(2, 0, 1)
-    return np.ascontiguousarray(points, np.float64)
-
-
 def _auto_layers(network: nn.Layer, image_size: Sequence[int]) -> list[str]:
     """For each stride, the last layer that gives a map of it; parents before their parts."""
     children = {
@@ -249,12 +233,6 @@ def _grid(sizes: Sequence[tuple[int, ...]]) -> tuple[int, int]:
     while height * width > MAX_CELLS:
         height, width = -(-height // 2), -(-width // 2)
     return height, width
-
-
-def _orthogonal(rows: int, columns: int) -> np.ndarray:
-    """float32 [rows, columns] with orthonormal columns, always the same."""
-    rng = np.random.Generator(np.random.Philox(key=[rows, columns]))
-    return np.linalg.qr(rng.normal(size=(rows, columns)))[0].astype(np.float32)
 
 
 def _resizing(cells: int, wanted: int) -> np.ndarray:

@@ -27,3 +27,32 @@ def upsampling_matrix(pixels: int, cells: int, deviation: float) -> np.ndarray:
         kernel = np.exp(-0.5 * (offsets / deviation) ** 2)
         linear = kernel / kernel.sum(axis=1, keepdims=True) @ linear
     return linear.astype(np.float32)
+
+
+def receptive_field_matrix(
+    pixels: int, cells: int, deviation: float, size: int, stride: int
+) -> np.ndarray:
+    """Each pixel's mean of the patches around it, weighted by a Gaussian of their middles.
+
+    The receptive-field upsampling of FCDD (Liznerski et al., ICLR 2021, algorithm 1), with weights
+    that sum to 1, so that a border, where patches are few, is no calmer than the middle.
+
+    Args:
+        pixels: length of the picture's side.
+        cells: number of patches along it, ``(pixels - size) // stride + 1``.
+        deviation: standard deviation of the Gaussian in pixels; 0 takes the nearest patch.
+        size: side of a patch.
+        stride: pixels from one patch to the next.
+
+    Returns:
+        float32 [pixels, cells]; every row is >= 0 and sums to 1.
+    """
+    middles = np.arange(cells) * stride + (size - 1) / 2
+    distances = np.abs(np.arange(pixels)[:, None] - middles[None, :])
+    nearest = distances.min(axis=1, keepdims=True)
+    if deviation == 0:
+        weights = (distances == nearest).astype(float)
+    else:
+        # Less what the nearest has in the exponent, or a far border would be 0 / 0.
+        weights = np.exp(-0.5 * (distances**2 - nearest**2) / deviation**2)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

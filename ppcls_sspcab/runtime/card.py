@@ -47,6 +47,7 @@ class InferenceCard:
         versions: of the packages that wrote it.
         verification: ``pictures``, ``worst_relative_difference`` of the score, by runtime, and
             what ``int8`` changes, if it was asked for.
+        pictures_at_once: how many may run together in reasonable memory; 0 for any number.
         detector: how the detector was made: calibration, architecture, protocol.
     """
 
@@ -57,6 +58,7 @@ class InferenceCard:
     threshold: float
     scale: float
     files: Mapping[str, str]
+    pictures_at_once: int = 0
     in_graph: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     verification: Mapping[str, Any] = field(default_factory=dict)
@@ -69,6 +71,8 @@ class InferenceCard:
             raise ValueError(
                 f"threshold {self.threshold} and scale {self.scale} must be finite, scale above 0"
             )
+        if self.pictures_at_once < 0:
+            raise ValueError(f"pictures_at_once must not be negative, not {self.pictures_at_once}")
         if "score" not in self.outputs:
             raise ValueError(f"outputs must name 'score', not only {list(self.outputs)}")
 
@@ -104,6 +108,7 @@ class InferenceCard:
             "outputs": list(self.outputs),
             "threshold": self.threshold,
             "scale": self.scale,
+            "pictures_at_once": self.pictures_at_once,
             **{name: dict(getattr(self, name)) for name in _MAPPINGS},
             "detector": dict(self.detector),
         }

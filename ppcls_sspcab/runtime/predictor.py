@@ -263,7 +263,10 @@ class Predictor:
             return error
 
     def _run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        return self.network.run(self.prepare(pixels))
+        size = self.card.pictures_at_once or len(pixels)
+        parts = np.split(pixels, range(size, len(pixels), size))
+        found = [self.network.run(self.prepare(part)) for part in parts]
+        return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
 
 def _name(source: Source) -> str:

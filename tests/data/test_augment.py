@@ -7,8 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ppcls_sspcab.data.augment import LUMA, Color, ColorJitter, RandomTranslation, Translation
+from ppcls_sspcab.data.augment import (
+    LUMA,
+    Color,
+    ColorJitter,
+    RandomCrop,
+    RandomTranslation,
+    Translation,
+)
 from ppcls_sspcab.data.augment import recolor as apply_color
+from ppcls_sspcab.errors import DataError
 
 seeds = st.integers(0, 2**32)
 sides = st.integers(8, 40)
@@ -87,3 +95,26 @@ def test_values_out_of_range():
         ColorJitter(hue=0.6)
     with pytest.raises(ValueError, match="contrast"):
         ColorJitter(contrast=-0.1)
+
+
+def test_a_crop_is_a_slice_from_anywhere():
+    image = picture(0, 9, 12)
+    transform = RandomCrop([4, 10])
+    rng = np.random.default_rng(0)
+    places = set()
+    for _ in range(200):
+        crop = transform.draw(rng, 9, 12)
+        places.add((crop.top, crop.left))
+        expected = image[crop.top : crop.top + 4, crop.left : crop.left + 10]
+        assert expected.shape == (4, 10, 3)
+        np.testing.assert_array_equal(transform.apply(image, crop), expected)
+    assert places == {(top, left) for top in range(6) for left in range(3)}
+
+
+def test_crops_that_cannot_be_are_refused():
+    assert RandomCrop(8).size == (8, 8)
+    for size in (0, [8], [8, 0]):
+        with pytest.raises(ValueError, match="size must be a side"):
+            RandomCrop(size)
+    with pytest.raises(DataError, match="16x16 does not fit into pictures of 12x40"):
+        RandomCrop(16).draw(np.random.default_rng(0), 12, 40)

@@ -183,3 +183,18 @@ def test_values_out_of_range():
         CutPaste(scar_length=(10, 300))
     with pytest.raises(ValueError, match="8 px"):
         CutPaste().draw(np.random.default_rng(0), 7, 100)
+
+
+def test_lengths_are_pixels_of_the_reference_size():
+    rng = np.random.default_rng(0)
+    sides = [
+        (paste.width, paste.height)
+        for paste in (
+            CutPaste("scar", reference_size=64).draw(rng, 64, 64).pastes[0] for _ in range(300)
+        )
+    ]
+    widths, lengths = zip(*sides, strict=True)
+    assert (min(widths), max(widths)) == (2, 16)
+    assert (min(lengths), max(lengths)) == (10, 25)
+    with pytest.raises(ValueError, match="reference_size"):
+        CutPaste(reference_size=4)

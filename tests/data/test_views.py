@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ppcls_sspcab.data import views
-from ppcls_sspcab.data.augment import ColorJitter, RandomTranslation
+from ppcls_sspcab.data.augment import ColorJitter, RandomCrop, RandomTranslation
 from ppcls_sspcab.data.cutpaste import CutPaste
 from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.store import ImageStore
@@ -180,3 +180,15 @@ def test_wrong_values(samples):
         dataset_of(samples, seed=-1)
     with pytest.raises(ValueError, match="rank=2"):
         SampleNumbers(1, 1, rank=2, ranks=2)
+
+
+def test_what_is_pasted_lies_in_the_crop(samples):
+    store = ImageStore(samples, PREPROCESS, 0)
+    views = CutPaste("3way", reference_size=8)
+    dataset = CutPasteViews(store, [RandomCrop(10)], views, PREPROCESS, 7)
+    assert dataset.view_size == (10, 10)
+    for number in range(20):
+        images, _ = dataset[number]
+        assert images.shape == (3, 3, 10, 10)
+        changed = (images[1:] != images[:1]).any(axis=1)
+        assert changed.any(axis=(1, 2)).all()

@@ -241,7 +241,7 @@ def test_the_real_detector(tmp_path, density):
     network.eval()
     section = {"name": density}
     fitted = DENSITIES.build(section, "Density", embedding_size=network.backbone.num_features)
-    detector = Detector(network, EmbeddingScore(lambda: fitted))
+    detector = Detector(network, (32, 32), EmbeddingScore(lambda: fitted))
     detector.eval()
     preprocess = Preprocess(image_size=(32, 32))
     pixels = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)

@@ -12,7 +12,7 @@ import paddle
 import yaml
 
 from ppcls_sspcab.config import Config, GlobalSection, load_config
-from ppcls_sspcab.engine.build import held_out_share
+from ppcls_sspcab.engine.build import held_out_share, transform_sections
 from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.utils.logging import get_logger
 
@@ -133,9 +133,7 @@ def _train_loader(config: Config) -> dict[str, Any]:
     return {
         "dataset": {
             **_dataset(config),
-            "transform_ops": copy.deepcopy(
-                config["DataLoader"]["Train"]["dataset"]["transform_ops"]
-            ),
+            "transform_ops": copy.deepcopy(transform_sections(config)),
             "batch_transform_ops": [{"FlattenViews": None}],
             "seed": run.seed,
             "held_out_share": held_out_share(config),
