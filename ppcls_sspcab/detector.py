@@ -340,11 +340,11 @@ def build_detector(
             tiles = Tiling(image_size, **tiling)
         except (TypeError, ValueError) as error:
             raise ConfigError("Tiling", str(error)) from error
-    image_score = IMAGE_SCORES.build(score, "Score", density=build_density)
+    seen = {"network": network, "image_size": list(image_size if tiles is None else tiles.size)}
+    image_score = IMAGE_SCORES.build(score, "Score", density=build_density, **seen)
     localizer = None
     if localize is not None:
-        seen = list(image_size if tiles is None else tiles.size)
-        localizer = LOCALIZERS.build(localize, "Localize", network=network, image_size=seen)
+        localizer = LOCALIZERS.build(localize, "Localize", **seen)
     detector = Detector(network, image_size, image_score, localizer, tiles)
     detector.eval()
     return detector

@@ -293,7 +293,8 @@ THRESHOLDS: Registry = Registry(
 IMAGE_SCORES: Registry = Registry(
     "image score",
     "A ``ppcls_sspcab.scoring.base.ImageScore``, built from the section ``Score`` with "
-    "``density``, a function that builds the density of section ``Density``; "
+    "``density``, a function that builds the density of section ``Density``, and the ``network`` "
+    "and its ``image_size`` if it takes them; "
     "``fit(features)`` learns good pictures, ``forward(features, anomaly_map)`` returns anomaly "
     "scores float32 [N], larger is worse.",
     package="ppcls_sspcab.scoring",

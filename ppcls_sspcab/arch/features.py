@@ -55,3 +55,25 @@ class FeatureReader:
         with evaluation_mode(self.network), paddle.no_grad():
             found = self(paddle.zeros([1, 3, *image_size]))
         return {name: tuple(v.shape) for name, v in found.items() if hasattr(v, "shape")}
+
+
+def last_layers(network: nn.Layer, image_size: Sequence[int], strides: Sequence[int]) -> list[str]:
+    """For each stride, the last layer of the backbone that gives a map of it, by path.
+
+    Layers at most one level deep are looked at, whole stages before their blocks; a stride that
+    none has is left out.
+    """
+    children = [path for path, _ in network.backbone.named_sublayers() if path.count(".") < 2]
+    shapes = FeatureReader(network, [BACKBONE + path for path in children]).shapes(image_size)
+    found = []
+    for stride in strides:
+        fitting = [
+            path
+            for path in children
+            if len(shapes.get(BACKBONE + path, ())) == 4
+            and round(image_size[0] / shapes[BACKBONE + path][2]) == stride
+        ]
+        if fitting:
+            depth = min(path.count(".") for path in fitting)
+            found.append([path for path in fitting if path.count(".") == depth][-1])
+    return found

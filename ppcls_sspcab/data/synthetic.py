@@ -2,6 +2,8 @@
 rectangles is judged on other things.
 
 Each kind is drawn and applied apart, as the transforms are; lengths are shares of the shorter side.
+Sizes and strengths go from what is hardly seen to what nobody misses, since figures on plain
+defects alone are all perfect and choose nothing.
 """
 
 from __future__ import annotations
@@ -13,11 +15,15 @@ from typing import Literal, get_args
 import numpy as np
 from PIL import Image, ImageFilter
 
-Kind = Literal["blob", "line", "missing", "blur", "color_shift"]
+Kind = Literal["blob", "line", "missing", "warp", "blur", "color_shift"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _GRID = 6  # knots of the noise along the shorter side of a shape
 _LEAST_CHANGE = 12  # levels of 255 by which a defect's strongest pixel differs at least
+_SPOT, _LINE = (0.015, 0.13), (0.03, 0.3)
+_STRENGTH = (0.2, 1.0)
+# As many as tell a difference of a point of AUROC from chance, where the pictures are few.
+_WANTED = 200
 
 
 @dataclass(frozen=True)
@@ -26,12 +32,14 @@ class SyntheticDefect:
 
     Args:
         kind: "blob" (a ragged spot of another colour), "line" (a thin crack), "missing" (a hole
-            filled with the colour around it), "blur" or "color_shift" (both within a ragged spot).
+            filled with the colour around it), "warp" (pulled along the axis, most in the middle),
+            "blur" or "color_shift" (all within a ragged spot). In a grey picture all are grey.
         row, column: middle, as shares of height and width.
         size: radius of a spot or half the length of a line, as a share of the shorter side.
         angle: of a line and of a spot's long axis, in radians.
         shape: noise that makes an edge ragged or a line crooked, in -1..1.
         color: R, G, B of 0..255; of "color_shift" what is added.
+        strength: share of the defect in the mixture with the picture, in (0, 1].
     """
 
     kind: Kind
@@ -41,12 +49,13 @@ class SyntheticDefect:
     angle: float
     shape: tuple[float, ...]
     color: tuple[float, float, float]
+    strength: float = 1.0
 
 
 def draw_defect(rng: np.random.Generator, kind: Kind) -> SyntheticDefect:
-    """Draws a defect of one kind."""
+    """Draws a defect of one kind; size and strength are log-uniform."""
     row, column = rng.uniform(0.2, 0.8, 2)
-    size = rng.uniform(0.12, 0.3) if kind == "line" else rng.uniform(0.05, 0.13)
+    size = _log_uniform(rng, _LINE if kind == "line" else _SPOT)
     color = rng.uniform(0, 255, 3)
     if kind == "color_shift":
         color = rng.choice([-1.0, 1.0], 3) * rng.uniform(30, 70, 3)
@@ -58,6 +67,7 @@ def draw_defect(rng: np.random.Generator, kind: Kind) -> SyntheticDefect:
         angle=float(rng.uniform(0, math.pi)),
         shape=tuple(float(value) for value in rng.uniform(-1, 1, 2 * _GRID)),
         color=(float(color[0]), float(color[1]), float(color[2])),
+        strength=_log_uniform(rng, _STRENGTH),
     )
 
 
@@ -73,27 +83,35 @@ def apply_defect(image: np.ndarray, defect: SyntheticDefect) -> tuple[np.ndarray
     """
     height, width = image.shape[:2]
     area = _line(height, width, defect) if defect.kind == "line" else _spot(height, width, defect)
+    whole = _defective(image, area, defect)
     result = image.copy()
-    if defect.kind == "blur":
-        radius = max(1.5, 0.04 * min(height, width))
-        blurred = Image.fromarray(image).filter(ImageFilter.GaussianBlur(radius))
-        result[area] = np.asarray(blurred)[area]
-    elif defect.kind == "color_shift":
-        shifted = image[area] + np.array(defect.color)
-        result[area] = np.rint(shifted).clip(0, 255).astype(np.uint8)
-    elif defect.kind == "missing":
-        ring = np.asarray(Image.fromarray(area).convert("L").filter(ImageFilter.MaxFilter(5))) > 0
-        around = image[ring & ~area]
-        result[area] = np.median(around, axis=0).astype(np.uint8)
-    else:
-        result[area] = np.rint(_contrasting(image[area], defect.color)).astype(np.uint8)
+    mixed = image[area] + defect.strength * (whole - image[area])
+    result[area] = np.rint(mixed).clip(0, 255).astype(np.uint8)
     return result, (result != image).any(axis=2)
+
+
+def _defective(image: np.ndarray, area: np.ndarray, defect: SyntheticDefect) -> np.ndarray:
+    """The pixels of ``area`` at full strength, float or uint8 [K, 3] or [3]."""
+    if defect.kind == "blur":
+        radius = max(1.5, 0.04 * min(image.shape[:2]))
+        blurred = Image.fromarray(image).filter(ImageFilter.GaussianBlur(radius))
+        return np.asarray(blurred)[area].astype(float)
+    if defect.kind == "color_shift":
+        return image[area] + _colour(image, defect)
+    if defect.kind == "warp":
+        return _warped(image, defect)[area].astype(float)
+    if defect.kind == "missing":
+        ring = np.asarray(Image.fromarray(area).convert("L").filter(ImageFilter.MaxFilter(5))) > 0
+        return np.median(image[ring & ~area], axis=0)
+    return _contrasting(image[area], _colour(image, defect))
 
 
 def synthetic_validation(
     images: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray, list[str], np.ndarray]:
-    """Good pictures, and one synthetic defect made from each.
+    """Good pictures, and synthetic defects made from each.
+
+    Of few pictures each gets one of every kind; of many, as many as make 200 in all, at least one.
 
     Kinds take turns. A defect that hardly changes its picture (a blur of a plain part) is drawn
     anew, and if it stays so, another kind takes its place.
@@ -103,17 +121,22 @@ def synthetic_validation(
         seed: from 0; decides everything.
 
     Returns:
-        pictures uint8 [2N, h, w, 3] (the good ones first), labels int64 [2N], kinds ("good" or
-        one of ``KINDS``), masks bool [2N, h, w].
+        pictures uint8 [N + M, h, w, 3] (the good ones first, then those made of the first, of the
+        second...), labels int64 [N + M], kinds ("good" or one of ``KINDS``), masks bool
+        [N + M, h, w].
     """
-    bad = np.empty_like(images)
-    masks = np.zeros((2 * len(images), *images.shape[1:3]), bool)
+    each = min(len(KINDS), -(-_WANTED // len(images)))
+    bad = np.repeat(images, each, axis=0)
+    masks = np.zeros((len(images) + len(bad), *images.shape[1:3]), bool)
     kinds = ["good"] * len(images)
-    for index, image in enumerate(images):
-        rng = np.random.Generator(np.random.Philox(key=np.array([seed, index], np.uint64)))
-        kind, bad[index], masks[len(images) + index] = _visible(rng, image, index)
+    for number in range(len(bad)):
+        index, turn = divmod(number, each)
+        rng = np.random.Generator(
+            np.random.Philox(key=np.array([seed, index * len(KINDS) + turn], np.uint64))
+        )
+        kind, bad[number], masks[len(images) + number] = _visible(rng, images[index], index + turn)
         kinds.append(kind)
-    labels = np.repeat(np.array([0, 1], np.int64), len(images))
+    labels = np.repeat(np.array([0, 1], np.int64), [len(images), len(bad)])
     return np.concatenate([images, bad]), labels, kinds, masks
 
 
@@ -160,10 +183,35 @@ def _axes(height: int, width: int, defect: SyntheticDefect) -> tuple[np.ndarray,
     return right * cosine + down * sine, down * cosine - right * sine
 
 
-def _contrasting(covered: np.ndarray, color: tuple[float, float, float]) -> np.ndarray:
-    """``color``, moved away from the mean of the covered pixels [K, 3] by 40 levels at least."""
+def _colour(image: np.ndarray, defect: SyntheticDefect) -> np.ndarray:
+    """The defect's colour [3]; grey in a grey picture, where any other would give it away."""
+    if (image == image[..., :1]).all():
+        return np.full(3, defect.color[0])
+    return np.array(defect.color)
+
+
+def _warped(image: np.ndarray, defect: SyntheticDefect) -> np.ndarray:
+    """The picture pulled along the defect's axis, at its middle by half its size: uint8."""
+    height, width = image.shape[:2]
+    along, across = _axes(height, width, defect)
+    radius = max(defect.size * min(height, width), 1.5)
+    pull = 0.5 * radius * (1 - np.hypot(along, across) / (1.5 * radius)).clip(0)
+    rows = np.arange(height)[:, None] - pull * math.sin(defect.angle)
+    columns = np.arange(width)[None, :] - pull * math.cos(defect.angle)
+    nearest = (
+        np.rint(rows).astype(int).clip(0, height - 1),
+        np.rint(columns).astype(int).clip(0, width - 1),
+    )
+    return image[nearest]
+
+
+def _contrasting(covered: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The colour, moved away from the mean of the covered pixels [K, 3] by 40 levels at least."""
     mean = covered.mean(axis=0)
-    wanted = np.array(color)
     if np.abs(wanted - mean).max() >= 40:
         return wanted
     return np.where(mean < 128, mean + 60, mean - 60)
+
+
+def _log_uniform(rng: np.random.Generator, bounds: tuple[float, float]) -> float:
+    return float(np.exp(rng.uniform(*np.log(bounds))))

@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ppcls_sspcab.arch.features import BACKBONE, FeatureReader
+from ppcls_sspcab.arch.features import BACKBONE, FeatureReader, last_layers
 from ppcls_sspcab.arch.paths import find_layer
 from ppcls_sspcab.density.base import MAX_SCORE, deviation_floor
 from ppcls_sspcab.localize.base import DEFAULT_SMOOTHING, Features, Localizer
@@ -75,7 +75,7 @@ class FeatureGaussian(Localizer):
         channels: int = 64,
         smoothing: float = DEFAULT_SMOOTHING,
     ) -> None:
-        paths = _auto_layers(network, image_size) if layers == "auto" else list(layers)
+        paths = last_layers(network, image_size, AUTO_STRIDES) if layers == "auto" else list(layers)
         if not paths:
             raise ValueError("layers must name at least one layer of the backbone")
         for path in paths:
@@ -204,27 +204,6 @@ def _estimate(points: np.ndarray, fit: Fit) -> tuple[np.ndarray, np.ndarray]:
     ridge = deviation_floor(flat + mean.mean(axis=0)) ** 2
     factor = np.linalg.cholesky(covariance + ridge * np.eye(size))
     return mean, np.linalg.inv(factor).transpose(0, 2, 1)
-
-
-def _auto_layers(network: nn.Layer, image_size: Sequence[int]) -> list[str]:
-    """For each stride, the last layer that gives a map of it; parents before their parts."""
-    children = {
-        path: layer for path, layer in network.backbone.named_sublayers() if path.count(".") < 2
-    }
-    names = [BACKBONE + path for path in children]
-    shapes = FeatureReader(network, names).shapes(image_size)
-    found = []
-    for stride in AUTO_STRIDES:
-        fitting = [
-            path
-            for path in children
-            if len(shapes.get(BACKBONE + path, ())) == 4
-            and round(image_size[0] / shapes[BACKBONE + path][2]) == stride
-        ]
-        if fitting:
-            depth = min(path.count(".") for path in fitting)
-            found.append([path for path in fitting if path.count(".") == depth][-1])
-    return found
 
 
 def _grid(sizes: Sequence[tuple[int, ...]]) -> tuple[int, int]:

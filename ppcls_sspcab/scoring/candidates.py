@@ -20,16 +20,23 @@ class ScoreCandidates(ImageScore):
     It only lives until one is chosen.
 
     Args:
-        density: builds the density of section ``Density``.
+        density, network, image_size: what the candidates are built with.
         scores: sections of the candidates, each of another name.
     """
 
     name = "auto"
 
-    def __init__(self, density: DensityFactory, scores: list[dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        density: DensityFactory,
+        network: nn.Layer,
+        image_size: list[int],
+        scores: list[dict[str, Any]],
+    ) -> None:
         super().__init__({})
+        known = {"density": density, "network": network, "image_size": image_size}
         members = [
-            IMAGE_SCORES.build(section, f"Score.scores.{index}", density=density)
+            IMAGE_SCORES.build(section, f"Score.scores.{index}", **known)
             for index, section in enumerate(scores)
         ]
         self.members = nn.LayerList(members)

@@ -22,7 +22,7 @@ class FusedScore(ImageScore):
     values on good pictures that nothing was fitted to; bad pictures are never looked at.
 
     Args:
-        density: builds the density of section ``Density``.
+        density, network, image_size: what the parts are built with.
         parts: names of scores, or sections with a ``name``.
         combine: ``max``: the part that is most alarmed decides; or ``mean``.
 
@@ -39,6 +39,8 @@ class FusedScore(ImageScore):
     def __init__(
         self,
         density: DensityFactory,
+        network: nn.Layer,
+        image_size: list[int],
         parts: list[str | dict[str, Any]],
         combine: Literal["max", "mean"] = "max",
     ) -> None:
@@ -48,9 +50,10 @@ class FusedScore(ImageScore):
         sections = [{"name": part} if isinstance(part, str) else part for part in parts]
         if any(section.get("name") == "fused" for section in sections):
             raise ValueError("a part cannot be 'fused' itself")
+        known = {"density": density, "network": network, "image_size": image_size}
         self.members = nn.LayerList(
             [
-                IMAGE_SCORES.build(section, f"Score.parts.{index}", density=density)
+                IMAGE_SCORES.build(section, f"Score.parts.{index}", **known)
                 for index, section in enumerate(sections)
             ]
         )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import paddle
 import pytest
+from paddle import nn
 from scipy.special import log_softmax
+from sklearn.covariance import LedoitWolf
 
 from ppcls_sspcab.density.gaussian import GaussianDensity
 from ppcls_sspcab.errors import ConfigError
@@ -21,8 +23,25 @@ GOOD = {
 MAPS = RNG.random((40, 5, 7)).astype(np.float32)
 
 
+class Layers(nn.Layer):
+    """A network whose backbone has maps of strides 2, 8 and 16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(
+            ("first", nn.Conv2D(3, 4, 3, 2, 1)),
+            ("second", nn.Conv2D(4, 4, 4, 4)),
+            ("third", nn.Conv2D(4, 5, 2, 2)),
+            ("last", nn.Conv2D(5, 5, 3, padding=1)),
+        )
+
+    def embed(self, images: paddle.Tensor) -> paddle.Tensor:
+        return self.backbone(images).mean(axis=[2, 3])
+
+
 def build(section: dict) -> ImageScore:
-    return IMAGE_SCORES.build(section, "Score", density=lambda: GaussianDensity(6))
+    known = {"density": lambda: GaussianDensity(6), "network": Layers(), "image_size": [64, 96]}
+    return IMAGE_SCORES.build(section, "Score", **known)
 
 
 def run(score: ImageScore) -> np.ndarray:
@@ -52,6 +71,27 @@ def test_map_max_is_the_largest_value_or_the_mean_of_the_largest() -> None:
     np.testing.assert_array_equal(run(build({"name": "map_max"})), MAPS.max(axis=(1, 2)))
     expected = np.sort(MAPS.reshape(40, -1), axis=1)[:, -4:].mean(axis=1)
     np.testing.assert_allclose(run(build({"name": "map_max", "top": 4})), expected, rtol=1e-6)
+
+
+def test_place_max_is_the_farthest_place_under_one_gaussian() -> None:
+    score = build({"name": "place_max"})
+    assert score.needs == ("backbone.last",)  # the last of stride 16
+    maps = RNG.normal(size=(30, 5, 4, 6)).astype(np.float32)
+    score.fit({"backbone.last": maps})
+    found = score({"backbone.last": paddle.to_tensor(maps)}, None).numpy()
+    points = maps.transpose(0, 2, 3, 1).reshape(-1, 5).astype(float)
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    estimate = LedoitWolf().fit(points)
+    centred = points - estimate.location_
+    squares = np.sum(centred @ np.linalg.inv(estimate.covariance_) * centred, axis=1)
+    np.testing.assert_allclose(found, np.sqrt(squares).reshape(30, -1).max(axis=1), rtol=1e-3)
+    # It does not matter where a place lies.
+    shuffled = maps.reshape(30, 5, 24)[:, :, RNG.permutation(24)].reshape(30, 5, 4, 6)
+    again = score({"backbone.last": paddle.to_tensor(shuffled)}, None).numpy()
+    np.testing.assert_allclose(again, found, rtol=1e-5)
+    assert build({"name": "place_max", "layer": "second"}).needs == ("backbone.second",)
+    with pytest.raises(ConfigError, match=r"Score\.layer.*did you mean 'second'"):
+        build({"name": "place_max", "layer": "secnd"})
 
 
 @pytest.mark.parametrize("combine", ["max", "mean"])

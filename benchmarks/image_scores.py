@@ -1,0 +1,76 @@
+"""Every image score of one trained detector, on synthetic defects and on the test pictures.
+
+``python benchmarks/image_scores.py -c YAML -o Global.category=grid`` takes the network of
+``<output_dir>/<category>/detector.safetensors`` as it is, fits all candidates of ``Score: auto`` to
+the good pictures, and prints their image AUROC. The test column is a diagnosis: ``auto`` chooses by
+the synthetic one, and nothing reads the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+
+import numpy as np
+
+from ppcls_sspcab.config import load_config
+from ppcls_sspcab.data.store import ImageStore
+from ppcls_sspcab.detector import Detector
+from ppcls_sspcab.engine.build import (
+    build_dataset,
+    build_store,
+    candidate_sections,
+    good_stores,
+    unfitted_detector,
+)
+from ppcls_sspcab.engine.engine import detector_path
+from ppcls_sspcab.engine.onednn import accelerated
+from ppcls_sspcab.engine.scoring import combine, gather, read_features, run_store, score_parts
+from ppcls_sspcab.engine.validate import score_aurocs
+from ppcls_sspcab.errors import DataError
+from ppcls_sspcab.metric.image import image_auroc
+
+
+def main() -> int:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-c", "--config", required=True)
+    parser.add_argument("-o", "--override", action="append", default=[])
+    options = parser.parse_args()
+    config = load_config(options.config, [*options.override, "Score={name: auto}"])
+    config.load_plugins()
+    network = Detector.load(detector_path(config))[0].network
+    good, held_out = good_stores(config)
+    if held_out is None:
+        raise DataError("Threshold.calibrate_on must be held_out: nothing else is left to compare")
+    test = build_store(config, build_dataset(config).test, "reading")
+    detector = unfitted_detector(config, network)
+    batch_size = config.eval_sampler.batch_size
+
+    def features(store: ImageStore, title: str) -> dict[str, np.ndarray]:
+        run = partial(read_features, detector)
+        return gather(run_store(run, store, config.preprocess, batch_size, title))
+
+    with accelerated(detector):
+        detector.fit(features(good, "fitting"))
+        good_parts, _ = score_parts(detector, features(held_out, "held-out"), 1)
+        detector.image_score.align(good_parts)
+        synthetic = score_aurocs(detector, config, held_out, good_parts)
+        parts, _ = score_parts(detector, features(test, "testing"), 1)
+    labels = np.array([sample.label for sample in test.samples])
+    print(f"{config.run.category}, seed {config.run.seed}")
+    print("| image score | synthetic defects | test pictures |\n|---|---|---|")
+    for section, score, columns in zip(
+        candidate_sections(config),
+        detector.image_score.candidates(),
+        detector.image_score.split(parts),
+        strict=True,
+    ):
+        tested = image_auroc(labels, combine(score, columns))
+        print(f"| {section['name']} | {synthetic[score.name]:.4f} | {tested:.4f} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
