@@ -221,7 +221,7 @@ def candidate_sections(config: Config) -> list[dict[str, Any]]:
     The fused one stands first: where nothing tells the scores apart, none should decide alone.
     """
     has_map = bool(config.get("Localize"))
-    parts = ["map_max"] * has_map + ["embedding_max", "place_max", "logit"]
+    parts = ["place_max", "logit"]
     names = ["map_max"] * has_map + ["embedding", "embedding_max", "place_max", "logit"]
     return [{"name": "fused", "parts": parts}, *({"name": name} for name in names)]
 

@@ -14,7 +14,8 @@ from ppcls_sspcab.density.gaussian import GaussianDensity
 from ppcls_sspcab.registry import IMAGE_SCORES
 from ppcls_sspcab.scoring.base import Features, ImageScore
 
-AUTO_STRIDE = 16
+# The middle of a ResNet, or the nearest that the backbone has.
+AUTO_STRIDES = (16, 8, 32, 4)
 # Places that the Gaussian is fitted to: neighbours say nearly the same.
 MAX_POINTS = 100_000
 
@@ -30,11 +31,12 @@ class PlaceMaxScore(ImageScore):
     Args:
         network: has a ``backbone``.
         image_size: (H, W) of its input.
-        layer: path of a layer of the backbone, or ``auto``: the last one of stride 16.
+        layer: path of a layer of the backbone, or ``auto``: the last one of stride 16, or of 8,
+            32 or 4, where none is.
 
     Raises:
         ConfigError: a path that names no layer.
-        ValueError: ``auto`` where no layer has this stride.
+        ValueError: ``auto`` where no layer has one of these strides.
     """
 
     name = "place_max"
@@ -42,9 +44,9 @@ class PlaceMaxScore(ImageScore):
     def __init__(self, network: nn.Layer, image_size: Sequence[int], layer: str = "auto") -> None:
         super().__init__({})
         if layer == "auto":
-            found = last_layers(network, image_size, [AUTO_STRIDE])
+            found = last_layers(network, image_size, AUTO_STRIDES)
             if not found:
-                raise ValueError(f"no layer has the stride {AUTO_STRIDE}: name one as 'layer'")
+                raise ValueError(f"no layer has a stride of {AUTO_STRIDES}: name one as 'layer'")
             layer = found[0]
         find_layer(network.backbone, layer, "Score.layer")
         self.needs = (BACKBONE + layer,)
