@@ -117,6 +117,12 @@ def _convert(options: argparse.Namespace) -> int:
     return 0
 
 
+def _data_check(options: argparse.Namespace) -> int:
+    from ppcls_sspcab.data.check import check
+
+    return 0 if check(options.root, options.dataset, options.category) else 2
+
+
 def _engine(options: argparse.Namespace, mode: Mode) -> Engine | None:
     """The engine for a verb, or None when ``--print-config`` was all that was asked."""
     from ppcls_sspcab.config import load_config
@@ -202,6 +208,16 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("source")
     convert.add_argument("destination")
     convert.set_defaults(verb=_convert)
+
+    data = verbs.add_parser("data", help="look at a data set: 'data check ROOT'")
+    data_verbs = data.add_subparsers(title="verbs", required=True, metavar="VERB")
+    checked = data_verbs.add_parser(
+        "check", help="counts, sizes, modes and masks of a data set; exit code 2 if one is wrong"
+    )
+    checked.add_argument("root", metavar="ROOT", help="folder of the data set, or a CSV file")
+    checked.add_argument("--dataset", metavar="NAME", help="such as MVTecDataset; default: found")
+    checked.add_argument("--category", help="only this one")
+    checked.set_defaults(verb=_data_check)
 
     demo = verbs.add_parser("demo", help="generate pictures, train, evaluate, export, predict")
     demo.add_argument("-c", "--config", default="configs/demo.yaml")
