@@ -79,6 +79,7 @@ def benchmark(
         raise ConfigError("--seeds", f"must be at least 1, not {seeds}")
     for device in devices:
         _check_device(device)
+        _environment(device, len(devices))
     found = recipes(read_configs(configs, overrides, data_root, diagnose))
     names = chosen_categories(categories, _known_categories([recipe.config for recipe in found]))
     runs = plan(found, names, range(seeds), output)
@@ -137,10 +138,11 @@ class _Schedule:
         ):
             for thread in threads:
                 thread.start()
-            while any(thread.is_alive() for thread in threads):
+            while True:
                 try:
-                    for thread in threads:
-                        thread.join(POLL / 2)
+                    while any(thread.is_alive() for thread in threads):
+                        time.sleep(POLL / 5)
+                    break
                 except KeyboardInterrupt:
                     self._interrupt()
         if self._stop.is_set():

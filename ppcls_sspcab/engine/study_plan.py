@@ -137,6 +137,8 @@ def without_sspcab(config: Config) -> Config:
         tree["Loss"]["Train"] = [item for item in tree["Loss"]["Train"] if "SSPCABLoss" not in item]
         if (tree.get("Localize") or {}).get("name") == "SSPCABError":
             tree["Localize"] = None
+            if (tree.get("Score") or {}).get("name") in ("map_max", "fused"):
+                tree["Score"] = {"name": "auto"}
 
     return _changed(config, change)
 
@@ -176,6 +178,7 @@ def identity_of(config: Config) -> str:
         for key, value in dataclasses.asdict(config.run).items()
         if key not in ignored or (key == "epochs" and value == 0)
     }
+    tree["Global"]["data_root"] = str(Path(config.run.data_root).resolve())
     text = json.dumps(tree, sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:8]
 

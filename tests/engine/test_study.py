@@ -81,6 +81,14 @@ def test_each_configuration_stands_beside_its_baselines(short: str) -> None:
     assert full.tree == load_config(short).tree | {"Global": full["Global"]}
 
 
+def test_a_map_of_the_block_goes_with_the_block(short: str) -> None:
+    own = ["Localize.name=SSPCABError", "Score.name=map_max"]
+    untrained, plain, full = recipes(read_configs([short], own, None, False))
+    assert full.config["Localize"]["name"] == "SSPCABError"
+    assert plain.config["Localize"] is None and plain.config["Score"] == {"name": "auto"}
+    assert untrained.config["Localize"] is None
+
+
 def test_equal_baselines_run_once_and_different_ones_are_told_apart(
     short: str, tmp_path: Path
 ) -> None:
@@ -113,6 +121,8 @@ def test_only_what_changes_results_changes_the_folder(short: str, tmp_path: Path
     same = ("Global.device=cpu", "Global.cache_mb=1", "DataLoader.Train.loader.num_workers=0")
     assert folders(*same) == usual
     assert folders("Global.seed=5", "Global.output_dir=elsewhere") == usual
+    here = os.path.relpath(tmp_path)
+    assert folders(f"Global.data_root={here}") == folders(f"Global.data_root={tmp_path}") != usual
     longer = folders("Global.epochs=300")
     assert longer[0] == usual[0] and longer[1] != usual[1] and longer[2] != usual[2]
     assert not set(folders("Density.name=KernelDensity")) & set(usual)
@@ -286,13 +296,20 @@ def test_the_page_needs_nothing_and_believes_no_name(fake: None, short: str, dat
         (["--categories", ","], "names no category"),
         (["--seeds", "0"], "at least 1"),
         (["--devices", "gpu"], "gpu:NUMBER"),
+        (["--devices", "cpu,gpu:1"], "shows 1 GPU(s)"),
         (["-o", "Global.engine=paddleclas"], "built-in engine"),
         (["-o", "Global.epoch=1"], "did you mean 'epochs'"),
     ],
 )
 def test_mistakes_are_told_before_anything_runs(
-    short: str, data: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+    short: str,
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    more: list[str],
+    said: str,
 ) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     assert main(words(short, data, *more)) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
