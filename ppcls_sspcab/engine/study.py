@@ -141,7 +141,8 @@ class _Schedule:
             while True:
                 try:
                     while any(thread.is_alive() for thread in threads):
-                        time.sleep(POLL / 5)
+                        time.sleep(POLL / 2)
+                        self._bar.refresh()  # else its clock stands still until a run ends
                     break
                 except KeyboardInterrupt:
                     self._interrupt()
