@@ -1,7 +1,7 @@
 """The console command ``ppcls-sspcab``; ``tools/*.py`` are faces of the same verbs.
 
-Exit codes: 0 done; 2 a user's mistake, one line on standard error; 3 anomalies found and
-``--fail-on-anomaly`` given; 130 interrupted, the state saved.
+Exit codes: 0 done; 1 some runs of a benchmark failed; 2 a user's mistake, one line on standard
+error; 3 anomalies found and ``--fail-on-anomaly`` given; 130 interrupted, the state saved.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["train", "eval", "infer", "export"]
 
+RUNS_FAILED = 1
 ANOMALY_FOUND = 3
 INTERRUPTED = 130
 
@@ -117,6 +118,28 @@ def _convert(options: argparse.Namespace) -> int:
     return 0
 
 
+def _benchmark(options: argparse.Namespace) -> int:
+    from ppcls_sspcab.engine.study import benchmark
+
+    complete = benchmark(
+        options.config,
+        Path(options.output),
+        overrides=options.override,
+        data_root=options.data,
+        categories=options.categories,
+        seeds=options.seeds,
+        devices=options.devices.split(","),
+        diagnose=options.diagnose,
+    )
+    return 0 if complete else RUNS_FAILED
+
+
+def _data_check(options: argparse.Namespace) -> int:
+    from ppcls_sspcab.data.check import check
+
+    return 0 if check(options.root, options.dataset, options.category) else 2
+
+
 def _engine(options: argparse.Namespace, mode: Mode) -> Engine | None:
     """The engine for a verb, or None when ``--print-config`` was all that was asked."""
     from ppcls_sspcab.config import load_config
@@ -203,11 +226,47 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("destination")
     convert.set_defaults(verb=_convert)
 
+    _add_benchmark(verbs)
+    _add_data(verbs)
+
     demo = verbs.add_parser("demo", help="generate pictures, train, evaluate, export, predict")
     demo.add_argument("-c", "--config", default="configs/demo.yaml")
     demo.add_argument("--output", default="demo_output")
     demo.set_defaults(verb=_demo)
     return parser
+
+
+def _add_benchmark(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    study = verbs.add_parser(
+        "benchmark", help="train and evaluate configurations over categories and seeds; one table"
+    )
+    study.add_argument("-c", "--config", action="append", required=True, metavar="YAML")
+    study.add_argument("-o", "--override", action="append", default=[], metavar="KEY=VALUE")
+    study.add_argument("--data", metavar="ROOT", help="instead of Global.data_root")
+    study.add_argument("--categories", default="all", help="all, or names between commas")
+    study.add_argument("--seeds", type=int, default=3, metavar="N", help="0 to N - 1; default 3")
+    study.add_argument(
+        "--devices", default="auto", help="one run at a time on each: cpu, or gpu:0,gpu:1"
+    )
+    study.add_argument("--output", default="benchmark_output", metavar="DIR")
+    study.add_argument(
+        "--diagnose",
+        action="store_true",
+        help="also show what picking on the test set would have claimed; takes longer",
+    )
+    study.set_defaults(verb=_benchmark)
+
+
+def _add_data(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    data = verbs.add_parser("data", help="look at a data set: 'data check ROOT'")
+    data_verbs = data.add_subparsers(title="verbs", required=True, metavar="VERB")
+    checked = data_verbs.add_parser(
+        "check", help="counts, sizes, modes and masks of a data set; exit code 2 if one is wrong"
+    )
+    checked.add_argument("root", metavar="ROOT", help="folder of the data set, or a CSV file")
+    checked.add_argument("--dataset", metavar="NAME", help="such as MVTecDataset; default: found")
+    checked.add_argument("--category", help="only this one")
+    checked.set_defaults(verb=_data_check)
 
 
 def _verb(

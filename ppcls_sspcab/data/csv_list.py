@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,6 +70,11 @@ class ListDataset:
         """
         return sorted({row.category for row in _rows(Path(data_root))})
 
+    @classmethod
+    def looks_like(cls, root: Path) -> bool:
+        """Whether ``root`` is a CSV file, or a folder with one in it."""
+        return root.suffix.lower() == ".csv" or any(root.glob("*.[cC][sS][vV]"))
+
 
 def _rows(root: Path) -> list[_Row]:
     if root.is_file():
@@ -77,7 +82,11 @@ def _rows(root: Path) -> list[_Row]:
     else:
         require_folder(root)
         files = sorted(path for path in root.iterdir() if path.suffix.lower() == ".csv")
-    rows = [row for file in files for row in _read(file)]
+    rows = [
+        _row(file, where, values)
+        for file in files
+        for where, values in csv_records(file, ("path", "label"), COLUMNS)
+    ]
     if not rows:
         raise DataError(f"no CSV file with rows in {root}")
     lines: set[tuple[str, str]] = set()
@@ -88,53 +97,70 @@ def _rows(root: Path) -> list[_Row]:
     return rows
 
 
-def _read(file: Path) -> Iterator[_Row]:
+def csv_records(
+    file: Path, needed: Sequence[str], known: Sequence[str]
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Where each row of a CSV file stands ("FILE, line 3"), and its stripped values by column.
+
+    Args:
+        needed: columns that must be there.
+        known: columns that may be there.
+
+    Raises:
+        DataError: no such file, no CSV, a missing or unknown column, a row of another length.
+    """
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
             columns = [name.strip() for name in reader.fieldnames or []]
             reader.fieldnames = columns
-            for needed in ("path", "label"):
-                if needed not in columns:
-                    raise DataError(
-                        f"{file} has no column {needed!r}{did_you_mean(needed, columns)}"
-                    )
+            for name in needed:
+                if name not in columns:
+                    raise DataError(f"{file} has no column {name!r}{did_you_mean(name, columns)}")
             for name in columns:
-                if name not in COLUMNS:
-                    raise DataError(f"{file}: unknown column {name!r}{did_you_mean(name, COLUMNS)}")
+                if name not in known:
+                    raise DataError(f"{file}: unknown column {name!r}{did_you_mean(name, known)}")
             for record in reader:
-                yield _row(file, reader.line_num, record)
+                where = f"{file}, line {reader.line_num}"
+                if None in record or None in record.values():
+                    raise DataError(f"{where}: has not as many values as the header has columns")
+                yield where, {name: value.strip() for name, value in record.items()}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file} cannot be read as CSV ({error})") from error
 
 
-def _row(file: Path, line: int, record: dict[str, str | None]) -> _Row:
-    where = f"{file}, line {line}"
-    if None in record or None in record.values():
-        raise DataError(f"{where}: has not as many values as the header has columns")
-    values = {name: (value or "").strip() for name, value in record.items()}
+def require_fit(where: str, sample: Sample) -> None:
+    """Does nothing if a listed sample's label, split and mask go together and its files exist.
+
+    Raises:
+        DataError: a bad picture in train, a mask of a good one, or a missing file.
+    """
+    if sample.label == 1 and sample.split == "train":
+        raise DataError(f"{where}: a bad picture cannot be in train, only good ones are learnt")
+    if sample.label == 0 and sample.mask_path:
+        raise DataError(f"{where}: a good picture has no mask")
+    for path in filter(None, (sample.path, sample.mask_path)):
+        if not Path(path).is_file():
+            raise DataError(f"{where}: {path} does not exist")
+
+
+def _row(file: Path, where: str, values: dict[str, str]) -> _Row:
     label = LABELS.get(values["label"].lower())
     if label is None:
         raise DataError(f"{where}: label must be 0, 1, good or bad, not {values['label']!r}")
     split = values.get("split", "").lower()
     if "split" in values and split not in ("train", "test"):
         raise DataError(f"{where}: split must be train or test, not {values['split']!r}")
-    if label == 1 and split == "train":
-        raise DataError(f"{where}: a bad picture cannot be in train, only good ones are learnt")
     mask = values.get("mask", "")
-    if label == 0 and mask:
-        raise DataError(f"{where}: a good picture has no mask")
-    for name in filter(None, (values["path"] or "(empty path)", mask)):
-        if not (file.parent / name).is_file():
-            raise DataError(f"{where}: {file.parent / name} does not exist")
     defect = values.get("defect") or "bad"
     sample = Sample(
-        path=str(file.parent / values["path"]),
+        path=str(file.parent / (values["path"] or "(empty path)")),
         label=label,
         defect=defect if label else "good",
         mask_path=str(file.parent / mask) if mask else None,
         split=split,
     )
+    require_fit(where, sample)
     return _Row(values.get("category") or file.stem, sample)
 
 

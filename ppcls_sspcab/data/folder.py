@@ -95,6 +95,11 @@ class FolderDataset:
             raise DataError(f"no folders in {data_root}: each category is a folder there")
         return names
 
+    @classmethod
+    def looks_like(cls, root: Path) -> bool:
+        """Whether folders in ``root`` hold a folder ``good``, as ``good_dir`` is called."""
+        return any((root / name / "good").is_dir() for name in folders_in(root))
+
 
 def _some_pictures(folder: Path) -> list[Path]:
     pictures = pictures_in(folder)

@@ -25,6 +25,7 @@ class Sample:
         defect: "good", or the kind of defect (the folder's name).
         mask_path: the file that marks the defect's pixels, if there is one.
         split: "train" or "test".
+        further_masks: more files whose marked pixels add to those of ``mask_path``.
     """
 
     path: str
@@ -32,6 +33,28 @@ class Sample:
     defect: str
     mask_path: str | None
     split: str
+    further_masks: tuple[str, ...] = ()
+
+
+def whole_mask(sample: Sample) -> np.ndarray | None:
+    """All marked pixels of a sample at the masks' own size, bool [H, W]; None without a mask.
+
+    Raises:
+        ImageError: a mask's file cannot be read.
+        DataError: the sample's masks differ in size.
+    """
+    if sample.mask_path is None:
+        return None
+    mask = decode_mask(sample.mask_path)
+    for path in sample.further_masks:
+        further = decode_mask(path)
+        if further.shape != mask.shape:
+            raise DataError(
+                f"{path} and {sample.mask_path} mark the same picture and differ in size: "
+                f"{further.shape[1]}x{further.shape[0]}, {mask.shape[1]}x{mask.shape[0]}"
+            )
+        mask = mask | further
+    return mask
 
 
 def load_mask(sample: Sample, shape: tuple[int, int]) -> np.ndarray | None:
@@ -41,15 +64,13 @@ def load_mask(sample: Sample, shape: tuple[int, int]) -> np.ndarray | None:
         bool [height, width], all False for a good sample; None for a bad one without a mask.
 
     Raises:
-        ImageError: the mask's file cannot be read.
+        ImageError, DataError: as :func:`whole_mask`.
     """
     height, width = shape
     if sample.label == 0:
         return np.zeros((height, width), bool)
-    if sample.mask_path is None:
-        return None
-    mask = decode_mask(sample.mask_path)
-    if mask.shape == (height, width):
+    mask = whole_mask(sample)
+    if mask is None or mask.shape == (height, width):
         return mask
     resized = Image.fromarray(mask.astype(np.uint8)).resize(
         (width, height), Image.Resampling.NEAREST

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +39,9 @@ from ppcls_sspcab.utils.files import atomic_write
 from ppcls_sspcab.utils.launcher import machine
 from ppcls_sspcab.utils.logging import get_logger, log_file
 from ppcls_sspcab.version import __version__
+
+# Beside the results; nothing reads it but the table of a benchmark.
+DIAGNOSIS = "diagnosis.json"
 
 
 class Engine:
@@ -213,9 +217,15 @@ class Engine:
     def _diagnosis(
         self, config: Config, good: ImageStore, held_out: ImageStore | None
     ) -> Callable[[paddle.nn.Layer], float] | None:
-        """Image AUROC on the test pictures while training, if ``eval_during_train`` asks for it."""
+        """Image AUROC on the test pictures while training, if ``eval_during_train`` asks for it.
+
+        ``diagnosis.json`` keeps the largest one: what picking on the test set would have claimed.
+        """
         if not config.run.eval_during_train:
             return None
+        record = category_folder(config) / DIAGNOSIS
+        if not config.run.checkpoints:
+            record.unlink(missing_ok=True)
         test = build_store(config, build_dataset(config).test, "reading")
         labels = np.array([sample.label for sample in test.samples])
 
@@ -226,7 +236,10 @@ class Engine:
             with accelerated(detector):
                 run = partial(detect, detector)
                 found = gather(run_store(run, test, config.preprocess, size, "diagnosing"))
-            return float(image_auroc(labels, found["score"]))
+            auroc = float(image_auroc(labels, found["score"]))
+            if is_first():
+                _keep_diagnosis(record, auroc)
+            return auroc
 
         return diagnose
 
@@ -257,6 +270,14 @@ class Engine:
                 get_logger().info(f"report in {report.write(results, folder)}")
         print(results.to_markdown())
         return results
+
+
+def _keep_diagnosis(path: Path, auroc: float) -> None:
+    best = auroc
+    with suppress(FileNotFoundError):
+        best = max(best, json.loads(path.read_text(encoding="utf-8"))["best_image_auroc"])
+    note = "picked on the test set: not a result"
+    atomic_write(path, json.dumps({"best_image_auroc": best, "note": note}, indent=2) + "\n")
 
 
 def _map_writer(detector: Detector, folder: str | None, paths: Sequence[str]) -> MapWriter | None:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ppcls_sspcab.config import Config
-from ppcls_sspcab.data.samples import Sample, load_mask
+from ppcls_sspcab.data.samples import Sample, load_mask, whole_mask
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.detector import Detector, DetectorCard
 from ppcls_sspcab.engine.build import build_metrics
@@ -19,7 +19,6 @@ from ppcls_sspcab.engine.results import Results, evaluate_scores
 from ppcls_sspcab.engine.scoring import Outputs, detect, gather, run_store
 from ppcls_sspcab.errors import DataError
 from ppcls_sspcab.metric.pixel import PixelMeter
-from ppcls_sspcab.runtime.image import decode_mask
 
 # A mask and its picture may be rounded differently, but not be of another shape.
 SHAPE_TOLERANCE = 0.02
@@ -93,8 +92,8 @@ def true_mask(sample: Sample, shape: tuple[int, int]) -> np.ndarray | None:
             )
     found = load_mask(sample, shape)
     if found is not None and sample.mask_path is not None and sample.label == 1 and not found.any():
-        whole = decode_mask(sample.mask_path)
-        if not whole.any():
+        whole = whole_mask(sample)
+        if whole is None or not whole.any():
             raise DataError(
                 f"{sample.mask_path} marks no pixel of the bad picture {sample.path}: is it "
                 "another picture's mask? Remove it if nobody marked the defect"

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.engine.plots import histogram_figure, precision_recall_figure, roc_figure
-from ppcls_sspcab.engine.report_page import PAGE, POLICY, SCRIPT, STYLE
+from ppcls_sspcab.engine.report_page import PAGE, POLICY, SCRIPT, STYLE, html_table
 from ppcls_sspcab.engine.results import Results, flat, number
 from ppcls_sspcab.runtime.drawing import FOUND, TRUTH, contour, overlay
 from ppcls_sspcab.utils.files import atomic_write
@@ -83,12 +83,12 @@ class Report:
             summary=html.escape(results.summary()),
             figures="".join(_figures(results)),
             plots="".join(_plots(results)),
-            metrics=_table(["metric", "value", "95 % interval"], results.metric_rows()),
-            defects=_table(
+            metrics=html_table(["metric", "value", "95 % interval"], results.metric_rows()),
+            defects=html_table(
                 ["defect", "pictures", "detected", "rate", "image AUROC"], _defects(results)
             ),
             key=_key(results.pixel is not None),
-            protocol=_table(
+            protocol=html_table(
                 ["what", "value"], [(name, flat(v)) for name, v in results.protocol.items()], 0
             ),
             # No text may end the script element that holds it.
@@ -169,27 +169,3 @@ def _key(has_map: bool) -> str:
 
 def _swatch(colour: tuple[int, int, int]) -> str:
     return f'<i style="background: rgb{colour}"></i>'
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 1) -> str:
-    """A table whose cells are escaped; those after the first stand right where ``numbers``."""
-    if not rows:
-        return '<p class="note">There are none.</p>'
-    kinds = ["text", *["number" if numbers else "text"] * (len(header) - 1)]
-    head = "".join(
-        f'<th class="{kind}">{html.escape(cell)}</th>'
-        for kind, cell in zip(kinds, header, strict=True)
-    )
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f'<td class="{kind}">{html.escape(cell)}</td>'
-            for kind, cell in zip(kinds, row, strict=True)
-        )
-        + "</tr>"
-        for row in rows
-    )
-    return (
-        f'<div class="table"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )

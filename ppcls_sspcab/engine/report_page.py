@@ -5,6 +5,9 @@ The page holds everything it shows. Its policy forbids every load, so it cannot 
 
 from __future__ import annotations
 
+import html
+from collections.abc import Sequence
+
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 STYLE = """
@@ -183,3 +186,27 @@ PAGE = """<!DOCTYPE html>
 </body>
 </html>
 """
+
+
+def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 1) -> str:
+    """A table whose cells are escaped; those after the first stand right where ``numbers``."""
+    if not rows:
+        return '<p class="note">There are none.</p>'
+    kinds = ["text", *["number" if numbers else "text"] * (len(header) - 1)]
+    head = "".join(
+        f'<th class="{kind}">{html.escape(cell)}</th>'
+        for kind, cell in zip(kinds, header, strict=True)
+    )
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f'<td class="{kind}">{html.escape(cell)}</td>'
+            for kind, cell in zip(kinds, row, strict=True)
+        )
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<div class="table"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )

@@ -136,7 +136,7 @@ class Results:
         blocks = [self.summary(), self._metric_table(), self._defect_table()]
         if self.protocol:
             rows = [(f"`{_cell(key)}`", flat(value)) for key, value in self.protocol.items()]
-            blocks.append(_table(["protocol", ""], rows))
+            blocks.append(markdown_table(["protocol", ""], rows))
         return f"# {self.category or 'Results'}\n\n" + "\n\n".join(filter(None, blocks)) + "\n"
 
     def summary(self) -> str:
@@ -164,7 +164,7 @@ class Results:
 
     def _metric_table(self) -> str:
         rows = [(_cell(title), *texts) for title, *texts in self.metric_rows()]
-        return _table(["metric", "value", "95 % interval"], rows)
+        return markdown_table(["metric", "value", "95 % interval"], rows)
 
     def _defect_table(self) -> str:
         rows = [
@@ -180,7 +180,7 @@ class Results:
             for name, defect in self.per_defect.items()
         ]
         header = ["defect", "pictures", "detected", "rate", "95 %", "image AUROC", "95 %"]
-        return _table(header, rows) if rows else ""
+        return markdown_table(header, rows) if rows else ""
 
 
 def evaluate_scores(
@@ -276,7 +276,7 @@ def summary_table(results: Sequence[Results]) -> str:
     totals = (str(sum(result.counts[kind] for result in results)) for kind in ("good", "bad"))
     means = (f"**{number(value)}**" for value in mean_values(results).values())
     header = ["category", "good", "bad", *TITLES.values()]
-    return _table(header, [*rows, ("**mean**", *totals, *means)]) + "\n"
+    return markdown_table(header, [*rows, ("**mean**", *totals, *means)]) + "\n"
 
 
 def _check(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -357,7 +357,7 @@ def interval(bounds: tuple[float, float]) -> str:
     return "–" if math.isnan(bounds[0]) else f"{bounds[0]:.3f} – {bounds[1]:.3f}"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table, aligned so that it also reads well as plain text."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
 

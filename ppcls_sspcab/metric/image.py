@@ -103,6 +103,19 @@ def bootstrap_interval(
     Returns:
         low and high; NaN where the metric is.
     """
+    return quantiles(bootstrap_values(metric, labels, scores, seed, samples=samples), level)
+
+
+def quantiles(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """The bounds between which the middle ``level`` of resampled values lies."""
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bootstrap_values(
+    metric: Metric, labels: np.ndarray, scores: np.ndarray, seed: int, *, samples: int = 1000
+) -> np.ndarray:
+    """The metric of each resampled test set, float64 [B]; arguments of `bootstrap_interval`."""
     bad, scores = _parts(labels, scores)
     rng = np.random.default_rng(seed)
     drawn = np.empty((samples, len(bad)), np.int64)
@@ -110,9 +123,7 @@ def bootstrap_interval(
         members = np.flatnonzero(bad == kind)
         if len(members):
             drawn[:, members] = members[rng.integers(len(members), size=(samples, len(members)))]
-    values = np.asarray(metric(bad.astype(np.int64), scores[drawn]), np.float64)
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return np.asarray(metric(bad.astype(np.int64), scores[drawn]), np.float64)
 
 
 def unanimous_interval(rate: float, count: int, level: float = 0.95) -> tuple[float, float]:

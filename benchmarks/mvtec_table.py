@@ -1,0 +1,99 @@
+"""The 15 categories of MVTec AD beside the figures that others have published.
+
+``python benchmarks/mvtec_table.py run --data ROOT --devices gpu:0`` runs ``ppcls-sspcab benchmark``
+with ``configs/mvtec/short.yaml`` (``--recipe paper`` for the full length, ``both``), resuming what
+it finds in the output folder, and prints the table; ``print`` only prints it. The published figures
+and their sources stand in ``mvtec_published.json``. Not run on a GPU by this project yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ppcls_sspcab.cli import main as verb
+from ppcls_sspcab.engine.results import markdown_table
+
+HERE = Path(__file__).resolve().parent
+CONFIGS = HERE.parent / "configs" / "mvtec"
+PUBLISHED = HERE / "mvtec_published.json"
+RECIPES = {"short": ["short"], "paper": ["paper"], "both": ["paper", "short"]}
+
+
+def table(output: Path) -> str:
+    """The Markdown table of a benchmark's folder, in per cent, with the sources below it.
+
+    A dash stands where a category has no result; the mean is only given over all 15.
+    """
+    published = json.loads(PUBLISHED.read_text(encoding="utf-8"))["columns"]
+    found = json.loads((output / "benchmark.json").read_text(encoding="utf-8"))
+    own = list(dict.fromkeys(row["config"] for row in found["rows"]))
+    of = {(row["config"], row["category"]): row for row in found["rows"]}
+    means = {row["config"]: row for row in found["means"]}
+    rows = [
+        [
+            category,
+            *(f"{column['categories'][category]:.1f}" for column in published),
+            *(_figure(of.get((config, category))) for config in own),
+        ]
+        for category in published[0]["categories"]
+    ]
+    count = len(published[0]["categories"])
+    last = [_figure(means[config]) if means[config]["done"] == count else "–" for config in own]
+    rows.append(["mean", *(f"{column['mean']:.1f}" for column in published), *last])
+    header = ["category", *(f"{column['title']} ^{n}^" for n, column in enumerate(published, 1))]
+    notes = [
+        f"^{n}^ {column['source']}" + (f"; {column['note']}" if column["note"] else "")
+        for n, column in enumerate(published, 1)
+    ]
+    text = markdown_table([*header, *(f"**{config}**, here" for config in own)], rows)
+    return (
+        text
+        + "\n\nImage AUROC, %; ours: mean ± standard deviation over the seeds.\n\n"
+        + ("\n\n".join(notes))
+    )
+
+
+def _figure(row: dict[str, Any] | None) -> str:
+    if row is None or row["image_auroc"] is None:
+        return "–"
+    text = f"{100 * row['image_auroc']:.1f}"
+    std = row["image_auroc_std"]
+    return text if std is None else f"{text} ± {100 * std:.1f}"
+
+
+def main() -> int:
+    """Runs the verb of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("verb", choices=["run", "print"])
+    parser.add_argument("--output", type=Path, default=Path("benchmark_output/mvtec"))
+    parser.add_argument("--data", help="folder of the 15 categories")
+    parser.add_argument("--recipe", choices=list(RECIPES), default="short")
+    parser.add_argument("--seeds", default="3")
+    parser.add_argument("--devices", default="auto")
+    parser.add_argument("--diagnose", action="store_true")
+    parser.add_argument("-o", "--override", action="append", default=[], metavar="KEY=VALUE")
+    options = parser.parse_args()
+    code = 0
+    if options.verb == "run":
+        if options.data is None:
+            parser.error("run needs --data ROOT")
+        words = ["benchmark", "--data", options.data, "--output", str(options.output)]
+        words += ["--seeds", options.seeds, "--devices", options.devices]
+        for name in RECIPES[options.recipe]:
+            words += ["-c", str(CONFIGS / f"{name}.yaml")]
+        for override in options.override:
+            words += ["-o", override]
+        code = verb(words + ["--diagnose"] * options.diagnose)
+    if (options.output / "benchmark.json").is_file():
+        print(table(options.output))
+    elif code == 0:
+        parser.error(f"no benchmark.json in {options.output}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""``data check``: what a data set holds, and what is wrong with it, before anything is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tqdm import tqdm
+
+from ppcls_sspcab.data.layouts import LAYOUTS, layout_of
+from ppcls_sspcab.data.samples import Sample, whole_mask
+from ppcls_sspcab.errors import DataError, did_you_mean
+from ppcls_sspcab.runtime.image import ImageError, decode
+
+SHOWN = 5  # problems of one kind that are named
+
+
+@dataclasses.dataclass
+class Group:
+    """The pictures of one split and kind.
+
+    Attributes:
+        sizes: how many pictures there are of each (width, height) in pixels.
+        modes: how many of each of Pillow's modes ("RGB", "L", ...).
+        masked: how many have a mask.
+    """
+
+    split: str
+    kind: str
+    count: int = 0
+    masked: int = 0
+    sizes: Counter[tuple[int, int]] = dataclasses.field(default_factory=Counter)
+    modes: Counter[str] = dataclasses.field(default_factory=Counter)
+
+
+@dataclasses.dataclass
+class Finding:
+    """One category: its groups, in the order train, test, good, bad; and what is wrong."""
+
+    category: str
+    groups: list[Group]
+    problems: dict[str, list[str]]
+    notes: list[str]
+
+
+def check(root: str, dataset: str | None = None, category: str | None = None) -> bool:
+    """Prints a table for each category and whatever is wrong in it.
+
+    Args:
+        root: folder of the data set, or a CSV file.
+        dataset: name of the layout; default: the one that it looks like.
+        category: only this one.
+
+    Returns:
+        whether nothing is wrong.
+
+    Raises:
+        DataError: no layout fits, or there is no category.
+    """
+    layout = layout_named(dataset) if dataset else layout_of(Path(root))
+    print(f"{root}: {layout.__name__}")
+    names = [category] if category else layout.categories(root)
+    findings = [_examine(layout, root, name) for name in names]
+    for finding in findings:
+        print("\n" + "\n".join(_lines(finding)))
+    wrong = [finding.category for finding in findings if finding.problems]
+    state = "something is wrong in " + ", ".join(wrong) if wrong else "nothing is wrong"
+    print(f"\n{len(findings)} {'category' if len(findings) == 1 else 'categories'}: {state}")
+    return not wrong
+
+
+def layout_named(name: str) -> Any:
+    """The layout of a class's name.
+
+    Raises:
+        DataError: it is not known.
+    """
+    if name not in LAYOUTS:
+        raise DataError(f"unknown data set {name!r}{did_you_mean(name, LAYOUTS)}")
+    return LAYOUTS[name]
+
+
+def _examine(layout: Any, root: str, category: str) -> Finding:
+    try:
+        dataset = layout(root, category)
+    except DataError as error:
+        return Finding(category, [], {"the layout is wrong": [str(error)]}, [])
+    samples = [*dataset.train, *dataset.test]
+    groups: dict[tuple[str, int, str], Group] = {}
+    problems: dict[str, list[str]] = {}
+    for sample in tqdm(samples, desc=category, unit="pictures", disable=None, leave=False):
+        key = (sample.split, sample.label, sample.defect)
+        group = groups.setdefault(key, Group(sample.split, sample.defect))
+        for problem, text in _inspect(sample, group):
+            problems.setdefault(problem, []).append(text)
+    notes = [dataset.split_note] if getattr(dataset, "split_note", None) else []
+    bad = [sample for sample in dataset.test if sample.label == 1]
+    bare = [sample.path for sample in bad if sample.mask_path is None]
+    if bare and len(bare) < len(bad):
+        problems["bad pictures without a mask, while others have one"] = bare
+    elif bare:
+        notes.append("no bad picture has a mask: maps cannot be measured")
+    for kind, label in (("good", 0), ("bad", 1)):
+        if not any(sample.label == label for sample in dataset.test):
+            notes.append(f"no {kind} pictures to test on: no AUROC can be measured")
+    order = sorted(groups, key=lambda key: (key[0] != "train", key[1], key[2]))
+    return Finding(category, [groups[key] for key in order], problems, notes)
+
+
+def _inspect(sample: Sample, group: Group) -> Iterator[tuple[str, str]]:
+    """Counts a sample in its group and tells what is wrong with it."""
+    group.count += 1
+    group.masked += sample.mask_path is not None
+    try:
+        pixels = decode(sample.path)
+    except ImageError as error:
+        yield "unreadable pictures", str(error)
+        return
+    height, width = pixels.shape[:2]
+    group.sizes[width, height] += 1
+    with Image.open(sample.path) as picture:
+        group.modes[picture.mode] += 1
+    try:
+        mask = whole_mask(sample)
+    except DataError as error:
+        yield "unreadable masks", str(error)
+        return
+    if mask is None:
+        return
+    if mask.shape != (height, width):
+        text = (
+            f"{sample.mask_path} is {mask.shape[1]}x{mask.shape[0]}, its picture {width}x{height}"
+        )
+        yield "masks of another size than their pictures", text
+    if not mask.any():
+        yield "masks that mark nothing", str(sample.mask_path)
+
+
+def _lines(finding: Finding) -> Iterator[str]:
+    yield finding.category
+    header = ("split", "kind", "pictures", "sizes", "modes", "masks")
+    rows = [
+        (
+            group.split,
+            group.kind,
+            str(group.count),
+            _sizes(group.sizes),
+            ", ".join(f"{mode} {count}" for mode, count in sorted(group.modes.items()))
+            if len(group.modes) > 1
+            else "".join(group.modes),
+            "" if group.kind == "good" else f"{group.masked} of {group.count}",
+        )
+        for group in finding.groups
+    ]
+    yield from _aligned([header, *rows] if rows else [])
+    for note in finding.notes:
+        yield f"  note: {note}"
+    for problem, texts in finding.problems.items():
+        yield f"  WRONG: {len(texts)} x {problem}"
+        yield from (f"    {text}" for text in texts[:SHOWN])
+        if len(texts) > SHOWN:
+            yield f"    and {len(texts) - SHOWN} more"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ("  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _sizes(sizes: Counter[tuple[int, int]]) -> str:
+    """ "900x900", or the smallest and largest width and height, and how many there are."""
+    if len(sizes) < 2:
+        return "".join(f"{width}x{height}" for width, height in sizes)
+    widths, heights = zip(*sizes, strict=True)
+    return f"{min(widths)}-{max(widths)} x {min(heights)}-{max(heights)} ({len(sizes)} different)"
