@@ -212,7 +212,9 @@ class PaddleStep:
         seen: dict[str, float] = {}
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "trace.json"
-            with profiler.Profiler(targets=[profiler.ProfilerTarget.CPU]) as running:
+            # Left to itself, the profiler writes its trace into the working folder.
+            keep = {"targets": [profiler.ProfilerTarget.CPU], "on_trace_ready": lambda _: None}
+            with profiler.Profiler(**keep) as running:
                 self()
             running.export(str(path), format="json")
             for event in json.loads(path.read_text())["traceEvents"]:
