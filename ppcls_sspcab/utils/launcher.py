@@ -15,6 +15,7 @@ from pathlib import Path
 
 _SWITCH_OFF = "PPCLS_SSPCAB_NO_LAUNCHER"
 _MARK = "PPCLS_SSPCAB_LAUNCHED"
+_PROGRAMS = ("tools", "deploy", "benchmarks")  # folders beside the package
 
 # Freed tensors stay with the process: handing each back to the kernel and faulting its pages in
 # again takes a third of a training step.
@@ -101,7 +102,7 @@ def _is_own_command() -> bool:
     return (
         path.stem == "ppcls-sspcab"
         or path in (package / "__main__.py", package / "paddleclas.py")
-        or any(path.is_relative_to(package.parent / folder) for folder in ("tools", "deploy"))
+        or any(path.is_relative_to(package.parent / folder) for folder in _PROGRAMS)
     )
 
 

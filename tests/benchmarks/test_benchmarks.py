@@ -1,0 +1,102 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import common
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# The smallest setting of each, and the first cells of the rows that its tables must have.
+COMMANDS = {
+    "reader": (
+        "--size 32 --triples 2 --pictures 8 --steps 2 --batch 2 --rounds 1",
+        ["PIL + paddle.vision", "this project", "full", "frozen"],
+    ),
+    "training_step": (
+        "--size 32 --views 3 --recipe frozen --rounds 1",
+        ["plain Paddle", "this project", "PyTorch", "backward", "conv2d_grad", "fused_conv2d"],
+    ),
+    "evaluation": (
+        "--size 32 --pictures 16 --rounds 1",
+        ["this project", "eager, launcher's environment", "eager, as installed"],
+    ),
+    "growth": (
+        "--size 32 --pictures 8 --categories 1 --each 8 --small-cache 0",
+        ["8", "1"],
+    ),
+}
+
+
+def tables(text):
+    """Rows of cells by table; a table ends where the lines with bars do."""
+    found = []
+    for block in re.findall(r"(?:^\|.*\|\n)+", text, re.M):
+        lines = [[cell.strip() for cell in line[1:-1].split("|")] for line in block.splitlines()]
+        assert {len(line) for line in lines} == {len(lines[0])}
+        assert set(lines[1]) == {"---"}
+        found.append(lines[2:])
+    return found
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_command_runs_and_its_tables_parse(name, tmp_path):
+    words, firsts = COMMANDS[name]
+    output = tmp_path / "table.md"
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), *words.split()]
+    done = subprocess.run(
+        [*command, "--output", str(output)],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    text = output.read_text()
+    assert done.stdout == text
+    assert f"`python benchmarks/{name}.py {words}`" in text
+    rows = [row for table in tables(text) for row in table]
+    assert set(firsts) <= {row[0] for row in rows}
+    figures = [float(cell) for row in rows for cell in row if re.fullmatch(r"[\d.]+", cell)]
+    assert figures and all(figure >= 0 for figure in figures)
+
+
+def test_a_worker_starts_with_the_speed_variables_unset(monkeypatch, tmp_path):
+    script = tmp_path / "worker.py"
+    script.write_text(
+        "import os\nfrom benchmarks.common import serve\nprint('noise')\n"
+        "serve({'environment': lambda: dict(os.environ)})\n"
+    )
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setenv("MALLOC_TOP_PAD_", "7")
+    seen = {}
+    for launcher in (False, True):
+        worker = common.own_worker(str(script), [], launcher)
+        seen[launcher] = worker.ask("environment")
+        worker.close()
+        assert not {"OMP_NUM_THREADS", "MALLOC_TOP_PAD_"} & set(seen[launcher])
+    assert seen[False]["PPCLS_SSPCAB_NO_LAUNCHER"] == "1"
+    assert "PPCLS_SSPCAB_NO_LAUNCHER" not in seen[True]
+
+
+def test_a_worker_that_dies_is_an_error(tmp_path):
+    script = tmp_path / "worker.py"
+    script.write_text("raise SystemExit(5)")
+    with pytest.raises(RuntimeError, match="exit code 5"):
+        common.own_worker(str(script), [], launcher=True).ask("step")
+
+
+def test_rounds_take_turns_and_ratios_are_of_the_same_round():
+    order = []
+    values = iter([9.0, 9.0, 2.0, 1.0, 8.0, 2.0, 30.0, 10.0])
+
+    def call(name):
+        order.append(name)
+        return next(values)
+
+    found = common.in_turns({"a": lambda: call("a"), "b": lambda: call("b")}, rounds=3)
+    assert order == ["a", "b"] * 4
+    assert found == {"a": [2.0, 8.0, 30.0], "b": [1.0, 2.0, 10.0]}
+    assert common.ratio(found["a"], found["b"]) == 3.0  # of 2, 4 and 3
