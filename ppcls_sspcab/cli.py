@@ -7,12 +7,14 @@ Exit codes: 0 done; 2 a user's mistake, one line on standard error; 3 anomalies 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ppcls_sspcab.errors import UserError
+from ppcls_sspcab.errors import UserError, one_line
+from ppcls_sspcab.utils.files import why_not_written
 from ppcls_sspcab.version import __version__
 
 if TYPE_CHECKING:
@@ -37,7 +39,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.verb(options)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader, such as head, has seen enough; what Python would still flush goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        reason = why_not_written(error)
+        if reason is None:
+            raise
+        print(f"error: {error.filename or 'the output'}: {reason}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
