@@ -18,8 +18,9 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from ppcls_sspcab.errors import ConfigError, did_you_mean
-from ppcls_sspcab.registry import check_arguments
+from ppcls_sspcab.registry import check_arguments, refuse_misspelt
 from ppcls_sspcab.runtime.image import Preprocess
+from ppcls_sspcab.utils.names import check_category
 
 COMMAND_LINE = "-o on the command line"
 LARGEST_BATCH = 65536
@@ -333,6 +334,7 @@ class Config:
     def _threshold_sections(self) -> tuple[CalibrationPlan, dict[str, Any]]:
         fields = {field.name for field in dataclasses.fields(CalibrationPlan)}
         section = self.tree["Threshold"]
+        refuse_misspelt(section, ["name", *fields], "Threshold")
         plan = {name: value for name, value in section.items() if name in fields}
         calibration = _checked(CalibrationPlan, plan, "Threshold")
         return calibration, {name: value for name, value in section.items() if name not in fields}
@@ -558,16 +560,3 @@ def _at_most(section: Any, **bounds: int) -> None:
     for name, bound in bounds.items():
         if getattr(section, name) > bound:
             raise ValueError(f"{name} must be at most {bound}, not {getattr(section, name)}")
-
-
-def check_category(name: str) -> None:
-    """Does nothing if a category's results stay within ``output_dir``.
-
-    Raises:
-        ValueError: the name leads elsewhere.
-    """
-    if name in (".", "..") or any(character in name for character in "/\\\0"):
-        raise ValueError(
-            f"category must be the name of one folder, not a path: {name!r}; the path to it is "
-            "data_root"
-        )

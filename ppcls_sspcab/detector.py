@@ -23,6 +23,7 @@ from ppcls_sspcab.runtime.image import Preprocess
 from ppcls_sspcab.scoring.base import ImageScore
 from ppcls_sspcab.utils.files import atomic_write
 from ppcls_sspcab.utils.fitted import fitted_arrays, load_fitted_arrays
+from ppcls_sspcab.utils.names import check_category
 from ppcls_sspcab.utils.weights import load_into, read_metadata, read_weights, write_safetensors
 from ppcls_sspcab.version import __version__
 
@@ -86,6 +87,7 @@ class DetectorCard:
             card = json.loads(text)
             if card["format"] != FORMAT:
                 raise ModelError(f"{path}: format {card['format']!r}; this version reads {FORMAT}")
+            check_category(str(card["category"]))
             return cls(
                 arch=dict(card["arch"]),
                 density=dict(card["density"]),
@@ -97,7 +99,7 @@ class DetectorCard:
                 localize=card["localize"],
                 pixel_calibration=_calibration(card["pixel_calibration"]),
             )
-        except (KeyError, TypeError, ValueError, UserError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError, UserError) as error:
             raise ModelError(f"{path}: damaged description: {error}") from error
 
 
@@ -241,11 +243,14 @@ class Detector(nn.Layer):
             raise ModelError(f"{path}: holds weights but no detector; give a detector.safetensors")
         card = DetectorCard.from_json(text, path)
         arrays = read_weights(path)
-        network = ARCHITECTURES.build({**card.arch, "pretrained": False}, "Arch")
-        _load_exactly(network, arrays, "network.", path)
-        detector = build_detector(
-            network, card.preprocess.image_size, card.density, card.score, card.localize
-        )
+        try:
+            network = ARCHITECTURES.build(_without_weights(card.arch), "Arch")
+            _load_exactly(network, arrays, "network.", path)
+            detector = build_detector(
+                network, card.preprocess.image_size, card.density, card.score, card.localize
+            )
+        except ConfigError as error:
+            raise ModelError(f"{path}: its description cannot be built: {error}") from error
         for name in detector._calibrated():
             if name not in arrays or arrays[name].shape != ():
                 raise ModelError(f"{path}: the array {name!r} is missing or damaged")
@@ -306,6 +311,14 @@ def _plain(calibration: Calibration | None) -> dict[str, Any] | None:
 
 def _calibration(values: Mapping[str, Any] | None) -> Calibration | None:
     return Calibration(**values) if values else None
+
+
+def _without_weights(arch: Mapping[str, Any]) -> dict[str, Any]:
+    """A section ``Arch`` that neither reads nor fetches a file: its weights are in the detector."""
+    plain = {**arch, "pretrained": False}
+    if isinstance(arch.get("Backbone"), Mapping) and "pretrained" in arch["Backbone"]:
+        plain["Backbone"] = {**arch["Backbone"], "pretrained": False}
+    return plain
 
 
 def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

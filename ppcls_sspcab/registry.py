@@ -7,6 +7,7 @@ one new file in that folder and nothing else.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 import pkgutil
@@ -169,10 +170,10 @@ def refuse_misspelt(section: Mapping[str, Any], known: Sequence[str], key: str) 
     Raises:
         ConfigError: such a key, with what it should be.
     """
-    for word in section:
-        hint = did_you_mean(str(word), known)
-        if word not in known and "did you mean" in hint:
-            raise ConfigError(f"{key}.{word}", f"unknown key{hint}")
+    for word in map(str, section):
+        near = difflib.get_close_matches(word, known, n=1, cutoff=0.85)
+        if near and word not in known:
+            raise ConfigError(f"{key}.{word}", f"unknown key{did_you_mean(word, near)}")
 
 
 def check_type(value: Any, hint: Any, key: str) -> None:

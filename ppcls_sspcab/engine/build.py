@@ -12,7 +12,7 @@ import paddle
 from paddle import nn
 from tqdm import tqdm
 
-from ppcls_sspcab.config import Config, check_category
+from ppcls_sspcab.config import Config
 from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.detector import DEFAULT_SCORE, Detector, build_detector
@@ -29,6 +29,7 @@ from ppcls_sspcab.registry import (
 from ppcls_sspcab.runtime.image import Preprocess
 from ppcls_sspcab.utils.launcher import cpu_threads
 from ppcls_sspcab.utils.logging import get_logger
+from ppcls_sspcab.utils.names import check_category
 
 AUTO = "auto"
 

@@ -94,7 +94,10 @@ class TrainingState:
         report = load_into(self.network, parts["network"], str(path))
         if report.missing or report.unexpected:
             raise ModelError(f"{path}: is of another network: {report.summary()}")
-        self._set_optimizer_state(parts["optimizer"], card["schedule"])
+        try:
+            self._set_optimizer_state(parts["optimizer"], card["schedule"])
+        except (KeyError, TypeError, ValueError, AssertionError) as error:
+            raise ModelError(f"{path}: is of another optimizer: {error}") from error
         if self.ema is not None:
             self.ema.shadow = {k: paddle.to_tensor(v) for k, v in parts["ema"].items()}
         if self.scaler is not None and card["scaler"]:

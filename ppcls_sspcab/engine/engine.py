@@ -73,7 +73,7 @@ class Engine:
         Raises:
             OutputError: another run is writing into one of the categories' folders.
         """
-        configs = [self._of(category) for category in self.categories]
+        configs = [self._resuming(self._of(category)) for category in self.categories]
         with ExitStack() as held:
             for config in configs:
                 held.enter_context(writing(category_folder(config)))
@@ -186,6 +186,16 @@ class Engine:
             folders.append(folder)
             get_logger().info(f"exported {category} to {folders[-1]}")
         return folders
+
+    def _resuming(self, config: Config) -> Config:
+        """Of several categories, those that an interrupted run has not begun begin now."""
+        name = config.run.checkpoints
+        if len(self.categories) == 1 or name not in ("latest", "best"):
+            return config
+        if (category_folder(config) / "checkpoints" / f"{name}.safetensors").is_file():
+            return config
+        get_logger().info(f"{config.run.category}: has no checkpoint {name!r}, begins anew")
+        return config.with_values(checkpoints=None)
 
     def _of(self, category: str) -> Config:
         return self.config.with_values(category=category)
