@@ -101,7 +101,14 @@ def _export(options: argparse.Namespace) -> int:
 def _calibrate(options: argparse.Namespace) -> int:
     from ppcls_sspcab.engine.calibrate import calibrate
 
-    calibrate(options.model, options.good, options.target_fpr, options.backend, options.precision)
+    calibrate(
+        options.model,
+        options.good,
+        options.target_fpr,
+        options.backend,
+        options.precision,
+        options.on_error,
+    )
     return 0
 
 
@@ -208,6 +215,9 @@ def _parser() -> argparse.ArgumentParser:
     calibrate.add_argument("--target-fpr", type=float, default=0.05, metavar="SHARE")
     calibrate.add_argument("--backend", choices=["auto", "paddle", "onnx"], default="auto")
     calibrate.add_argument("--precision", choices=["fp32", "int8"], default="fp32")
+    calibrate.add_argument(
+        "--on-error", choices=["stop", "skip"], default="stop", help="at an unreadable picture"
+    )
     calibrate.set_defaults(verb=_calibrate)
 
     convert = verbs.add_parser("convert", help="convert weights between .pdparams and .safetensors")

@@ -21,6 +21,7 @@ from ppcls_sspcab.data.views import (
     SampleNumbers,
     build_train_loader,
     flatten_views,
+    reporting_dead_readers,
 )
 from ppcls_sspcab.engine.build import build_loss, build_network, build_transforms
 from ppcls_sspcab.engine.checkpoint import Progress, TrainingState
@@ -34,7 +35,7 @@ from ppcls_sspcab.engine.distributed import (
 from ppcls_sspcab.engine.ema import ExponentialMovingAverage
 from ppcls_sspcab.engine.meters import TrainingLog
 from ppcls_sspcab.engine.onednn import FrozenStem
-from ppcls_sspcab.errors import ConfigError, UserError
+from ppcls_sspcab.errors import ConfigError, DataError, UserError
 from ppcls_sspcab.optimizer import build_optimizer, build_schedule
 from ppcls_sspcab.utils.logging import get_logger
 from ppcls_sspcab.utils.weights import load_into, read_weights
@@ -118,7 +119,7 @@ class Trainer:
             )
         log = self._log() if is_first() else None
         try:
-            with _finishing_the_step() as interrupted:
+            with reporting_dead_readers(), _finishing_the_step() as interrupted:
                 self._run_steps(store, validate, diagnose, log, interrupted)
         finally:
             if log is not None:
@@ -286,6 +287,11 @@ class Trainer:
         loader = build_train_loader(views, numbers, self._config.train_loader.num_workers)
         for images, labels in loader:
             yield flatten_views(images, labels)
+        # Only reached where the loader's thread ended before its time.
+        raise DataError(
+            "the reader processes ended before the training: look at the messages above, and lower "
+            "DataLoader.Train.loader.num_workers"
+        )
 
     def _build_scaler(self) -> paddle.amp.GradScaler | None:
         amp = self._config.amp
