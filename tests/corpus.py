@@ -59,7 +59,7 @@ def write_corpus(folder: Path) -> list[Case]:
         "$HOME %s {0}.png",
     ):
         readable(name, rgb, PIXELS, "PNG")
-    readable("jpeg named.png", rgb.convert("L"), grey, "BMP")
+    readable("bitmap named.png", Image.fromarray(GREY), grey, "BMP")
     readable("one bit.png", Image.fromarray(bits[:, :, 0]).convert("1"), bits, "PNG")
     sixteen = Image.fromarray(GREY.astype(np.uint16) * 256 + 7)
     readable("sixteen bit.png", sixteen, grey, "PNG")

@@ -18,7 +18,7 @@ from ppcls_sspcab.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 SHIPPED = sorted(CONFIGS.rglob("*.yaml"))
-IMPOSSIBLE = ("nonsense", -7, float("nan"), 10**30, [[]], {"x": 1}, "")
+IMPOSSIBLE = ("nonsense", -7, float("nan"), 10**30, {"x": 1})
 # Where one of the above has a meaning.
 FREE = {
     ("Global", "output_dir"): ("nonsense",),
