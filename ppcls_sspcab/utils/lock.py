@@ -31,7 +31,9 @@ _UNFINISHED = (
     ".config-*.part",
     ".detector-*.part",
     ".inference-*.part",
+    ".report-*.part",
     ".results-*.part",
+    ".train-*.part",
 )
 _TAKEN = (errno.EACCES, errno.EAGAIN)
 

@@ -66,7 +66,12 @@ def test_within_one_process_it_is_refused_too_and_given_back_after_an_error(tmp_
 
 
 def test_unfinished_files_go_and_others_stay(tmp_path: Path) -> None:
-    gone = ["checkpoints/.latest-abcdefgh.part", ".detector-12345678.part", "plots/.roc-1.part"]
+    gone = [
+        "checkpoints/.latest-abcdefgh.part",
+        ".detector-12345678.part",
+        ".train-1.part",
+        "plots/.roc-1.part",
+    ]
     kept = ["checkpoints/latest.safetensors", ".predictions-12345678.part", "mine.part"]
     for name in (*gone, *kept, ".inference-abcdefgh.part/inference.json"):
         path = tmp_path / name
