@@ -46,14 +46,16 @@ def folder_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
 
     The kernel holds the lock and ends it with the process, however that dies; the file ``.lock``
     stays and names the holder. It is a POSIX record lock, which forked reader processes do not
-    inherit, and which network file systems pass on to other machines.
+    inherit, and which network file systems pass on to other machines. A process that holds the
+    folder may enter again: PaddleClas's engine evaluates in the midst of training.
 
     Raises:
         OutputError: another run holds the folder (it is named), or it cannot be written.
     """
     path = Path(folder).absolute() / LOCK_FILE
     if path in _held:
-        raise OutputError(_taken(path.parent, f"this process, pid {os.getpid()}"))
+        yield
+        return
     with naming_output(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
