@@ -23,7 +23,6 @@ from ppcls_sspcab.runtime.image import Preprocess
 from ppcls_sspcab.scoring.base import ImageScore
 from ppcls_sspcab.utils.files import atomic_write
 from ppcls_sspcab.utils.fitted import fitted_arrays, load_fitted_arrays
-from ppcls_sspcab.utils.names import check_category
 from ppcls_sspcab.utils.weights import load_into, read_metadata, read_weights, write_safetensors
 from ppcls_sspcab.version import __version__
 
@@ -87,7 +86,6 @@ class DetectorCard:
             card = json.loads(text)
             if card["format"] != FORMAT:
                 raise ModelError(f"{path}: format {card['format']!r}; this version reads {FORMAT}")
-            check_category(str(card["category"]))
             return cls(
                 arch=dict(card["arch"]),
                 density=dict(card["density"]),

@@ -183,7 +183,6 @@ _CARDS: dict[str, Any] = {
         **_CARD,
         "arch": {"name": "CutPasteNet", "Backbone": {"name": "__import__('os').getcwd()"}},
     },
-    "category_elsewhere": {**_CARD, "category": "../../elsewhere"},
     "size_is_a_text": {**_CARD, "preprocess": {"image_size": "32"}},
     "size_is_endless": {**_CARD, "preprocess": {"image_size": [10**30, 32]}},
     "calibration_is_foreign": {**_CARD, "calibration": {"evil": 1}},
