@@ -1,6 +1,7 @@
 # make install   the environment, in .venv
 # make demo      the environment, then the demo: generate pictures, train, evaluate, export, predict
 # make test      the environment, then lint and tests
+# make soak      the environment, then kills, spoilt files and long runs, see docs/reliability.md
 # make tipc      the environment, then Paddle's TIPC chains on the CPU, see test_tipc/README.md
 # make test-paddleclas PADDLECLAS_HOME=DIR   the tests inside a PaddleClas checkout's own engine
 # make clean     removes the environment and all caches; output/ stays
@@ -16,7 +17,7 @@ STAMP := $(VENV)/.installed
 TIPC := test_tipc/configs/SSPCAB_ResNet18
 LITE := lite_train_lite_infer
 
-.PHONY: install demo test tipc test-paddleclas lint clean
+.PHONY: install demo test soak tipc test-paddleclas lint clean
 
 install: $(STAMP)
 
@@ -61,6 +62,9 @@ lint: install
 
 test: lint
 	$(BIN)/python -m pytest
+
+soak: install
+	$(BIN)/python tests/soak.py
 
 tipc: export PATH := $(abspath $(BIN)):$(PATH)
 tipc: export TIPC_GPU := no

@@ -7,12 +7,14 @@ error; 3 anomalies found and ``--fail-on-anomaly`` given; 130 interrupted, the s
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ppcls_sspcab.errors import UserError
+from ppcls_sspcab.errors import UserError, one_line
+from ppcls_sspcab.utils.files import why_not_written
 from ppcls_sspcab.version import __version__
 
 if TYPE_CHECKING:
@@ -38,7 +40,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.verb(options)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader, such as head, has seen enough; what Python would still flush goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        reason = why_not_written(error)
+        if reason is None:
+            raise
+        print(f"error: {error.filename or 'the output'}: {reason}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -90,7 +102,14 @@ def _export(options: argparse.Namespace) -> int:
 def _calibrate(options: argparse.Namespace) -> int:
     from ppcls_sspcab.engine.calibrate import calibrate
 
-    calibrate(options.model, options.good, options.target_fpr, options.backend, options.precision)
+    calibrate(
+        options.model,
+        options.good,
+        options.target_fpr,
+        options.backend,
+        options.precision,
+        options.on_error,
+    )
     return 0
 
 
@@ -219,6 +238,9 @@ def _parser() -> argparse.ArgumentParser:
     calibrate.add_argument("--target-fpr", type=float, default=0.05, metavar="SHARE")
     calibrate.add_argument("--backend", choices=["auto", "paddle", "onnx"], default="auto")
     calibrate.add_argument("--precision", choices=["fp32", "int8"], default="fp32")
+    calibrate.add_argument(
+        "--on-error", choices=["stop", "skip"], default="stop", help="at an unreadable picture"
+    )
     calibrate.set_defaults(verb=_calibrate)
 
     convert = verbs.add_parser("convert", help="convert weights between .pdparams and .safetensors")

@@ -18,10 +18,15 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from ppcls_sspcab.errors import ConfigError, did_you_mean
-from ppcls_sspcab.registry import check_arguments
+from ppcls_sspcab.registry import check_arguments, refuse_misspelt
 from ppcls_sspcab.runtime.image import Preprocess
+from ppcls_sspcab.utils.names import check_category
 
 COMMAND_LINE = "-o on the command line"
+LARGEST_BATCH = 65536
+MOST_WORKERS = 256
+# Nested aliases let a short YAML stand for more values than any memory holds.
+MOST_VALUES, MOST_DEPTH = 100_000, 50
 Section = TypeVar("Section")
 
 
@@ -91,8 +96,12 @@ class GlobalSection:
     def __post_init__(self) -> None:
         _at_least(self, epochs=0, iter_per_epoch=1, print_batch_step=1, eval_interval=1)
         _at_least(self, seed=0, freeze_steps=0, save_interval=0, start_eval_epoch=0, cache_mb=0)
+        for name in ("data_root", "output_dir"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must not be empty")
         if not self.category:
             raise ValueError("category must not be empty; 'all' runs through every category")
+        check_category(self.category)
         if self.pretrained_model and self.category == "all":
             raise ValueError("pretrained_model is one category's detector, and category is 'all'")
         if self.pretrained_model and self.engine == "paddleclas":
@@ -131,6 +140,7 @@ class SamplerSection:
 
     def __post_init__(self) -> None:
         _at_least(self, batch_size=1)
+        _at_most(self, batch_size=LARGEST_BATCH)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +151,7 @@ class LoaderSection:
 
     def __post_init__(self) -> None:
         _at_least(self, num_workers=0)
+        _at_most(self, num_workers=MOST_WORKERS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,6 +215,7 @@ class InferSection:
 
     def __post_init__(self) -> None:
         _at_least(self, batch_size=1)
+        _at_most(self, batch_size=LARGEST_BATCH)
 
 
 REQUIRED = (
@@ -319,6 +331,15 @@ class Config:
             if not isinstance(self.tree.get(name), Mapping):
                 hint = "start from one of the files in configs/ with _BASE_"
                 raise ConfigError(name, f"the section is missing or is no mapping; {hint}")
+        for name in ("Score", "Localize", "EMA", "Metric"):
+            value = self.tree.get(name)
+            if value is not None and not isinstance(value, Mapping):
+                raise ConfigError(name, f"must be a mapping or null, not {value!r}")
+        for name in ("Loss", "Metric"):
+            for key in self.tree.get(name) or ():
+                if key not in ("Train", "Eval"):
+                    hint = did_you_mean(str(key), ("Train", "Eval"))
+                    raise ConfigError(f"{name}.{key}", f"unknown key{hint}")
 
     def _global_section(self) -> GlobalSection:
         if "test" in str(self.get("Global.model_selection")):
@@ -333,6 +354,7 @@ class Config:
     def _threshold_sections(self) -> tuple[CalibrationPlan, dict[str, Any]]:
         fields = {field.name for field in dataclasses.fields(CalibrationPlan)}
         section = self.tree["Threshold"]
+        refuse_misspelt(section, ["name", *fields], "Threshold")
         plan = {name: value for name, value in section.items() if name in fields}
         calibration = _checked(CalibrationPlan, plan, "Threshold")
         return calibration, {name: value for name, value in section.items() if name not in fields}
@@ -430,12 +452,27 @@ def _parse(path: Path) -> dict[str, Any]:
         raise ConfigError("", f"cannot be read: {error}", str(path)) from error
     try:
         tree = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError("", f"is not valid YAML: {reason}", str(path)) from error
     if not isinstance(tree, dict):
         raise ConfigError("", "must hold sections such as 'Global:'", str(path))
+    _require_plain(tree, str(path))
     return tree
+
+
+def _require_plain(tree: Any, file: str) -> None:
+    """Does nothing if a tree ends: aliases may nest in it, even so that it contains itself."""
+    waiting, seen = [(tree, 0)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        seen += 1
+        if seen > MOST_VALUES or depth > MOST_DEPTH:
+            raise ConfigError("", "holds more values, or deeper ones, than fit here", file)
+        if isinstance(value, dict):
+            waiting += [(item, depth + 1) for item in value.values()]
+        elif isinstance(value, list):
+            waiting += [(item, depth + 1) for item in value]
 
 
 class _Loader(yaml.SafeLoader):
@@ -499,10 +536,12 @@ def _parse_override(text: str) -> tuple[list[str], Any]:
     if not equals or not all(parts):
         raise ConfigError("", f"{text!r} must read Section.key=value", COMMAND_LINE)
     try:
-        return parts, yaml.load(value, Loader=_Loader)
-    except yaml.YAMLError as error:
+        parsed = yaml.load(value, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(key, f"the value is not valid YAML: {reason}", COMMAND_LINE) from error
+    _require_plain(parsed, COMMAND_LINE)
+    return parts, parsed
 
 
 def _override(tree: dict[str, Any], parts: list[str], value: Any) -> None:
@@ -535,3 +574,9 @@ def _at_least(section: Any, **bounds: int) -> None:
     for name, bound in bounds.items():
         if getattr(section, name) < bound:
             raise ValueError(f"{name} must be at least {bound}, not {getattr(section, name)}")
+
+
+def _at_most(section: Any, **bounds: int) -> None:
+    for name, bound in bounds.items():
+        if getattr(section, name) > bound:
+            raise ValueError(f"{name} must be at most {bound}, not {getattr(section, name)}")

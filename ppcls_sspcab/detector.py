@@ -105,7 +105,7 @@ class DetectorCard:
                 tiling=card["tiling"],
                 pixel_calibration=_calibration(card["pixel_calibration"]),
             )
-        except (KeyError, TypeError, ValueError, UserError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError, UserError) as error:
             raise ModelError(f"{path}: damaged description: {error}") from error
 
 
@@ -287,16 +287,19 @@ class Detector(nn.Layer):
             raise ModelError(f"{path}: holds weights but no detector; give a detector.safetensors")
         card = DetectorCard.from_json(text, path)
         arrays = read_weights(path)
-        network = ARCHITECTURES.build({**card.arch, "pretrained": False}, "Arch")
-        _load_exactly(network, arrays, "network.", path)
-        detector = build_detector(
-            network,
-            card.preprocess.image_size,
-            card.density,
-            card.score,
-            card.localize,
-            card.tiling,
-        )
+        try:
+            network = ARCHITECTURES.build(_without_weights(card.arch), "Arch")
+            _load_exactly(network, arrays, "network.", path)
+            detector = build_detector(
+                network,
+                card.preprocess.image_size,
+                card.density,
+                card.score,
+                card.localize,
+                card.tiling,
+            )
+        except ConfigError as error:
+            raise ModelError(f"{path}: its description cannot be built: {error}") from error
         for name in detector._calibrated():
             if name not in arrays or arrays[name].shape != ():
                 raise ModelError(f"{path}: the array {name!r} is missing or damaged")
@@ -368,6 +371,14 @@ def _plain(calibration: Calibration | None) -> dict[str, Any] | None:
 
 def _calibration(values: Mapping[str, Any] | None) -> Calibration | None:
     return Calibration(**values) if values else None
+
+
+def _without_weights(arch: Mapping[str, Any]) -> dict[str, Any]:
+    """A section ``Arch`` that neither reads nor fetches a file: its weights are in the detector."""
+    plain = {**arch, "pretrained": False}
+    if isinstance(arch.get("Backbone"), Mapping) and "pretrained" in arch["Backbone"]:
+        plain["Backbone"] = {**arch["Backbone"], "pretrained": False}
+    return plain
 
 
 def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

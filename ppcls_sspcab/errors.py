@@ -37,6 +37,18 @@ class ModelError(UserError):
     """Weights, a checkpoint or an exported model that is missing, damaged or of another network."""
 
 
+class OutputError(UserError):
+    """A file or folder that cannot be written, or that another run is writing."""
+
+
+def one_line(error: UserError) -> str:
+    """An error's text on one line, whatever the names in it: a line feed becomes ``\\n``."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in str(error)
+    )
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint that ends an error message: the nearest known words, or all of them.
 

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppcls_sspcab.errors import UserError
+from ppcls_sspcab.errors import UserError, one_line
 from ppcls_sspcab.utils.launcher import launch
 
 VERBS = ("train", "eval", "infer", "export")
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             _run_script(words[0], words[1:])
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     return 0
 

@@ -7,17 +7,21 @@ one new file in that folder and nothing else.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 import pkgutil
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from ppcls_sspcab.errors import ConfigError, did_you_mean
 
 T = TypeVar("T", bound=Callable[..., Any])
+
+_LARGEST_FLOAT = 3.4e38  # of float32, in which the networks compute
+_LARGEST_INT = 2**63 - 1
 
 
 class Registry(Generic[T]):
@@ -95,8 +99,9 @@ class Registry(Generic[T]):
         entry, arguments = self.resolve(section, key, context)
         try:
             return entry(**arguments)
-        except ValueError as error:
-            raise ConfigError(key, str(error)) from error
+        except (ValueError, OverflowError, MemoryError) as error:
+            reason = str(error) or "takes more memory than there is"
+            raise ConfigError(key, reason) from error
 
     def resolve(
         self, section: Mapping[str, Any], key: str, context: Mapping[str, Any]
@@ -109,6 +114,7 @@ class Registry(Generic[T]):
         if not isinstance(section, Mapping):
             raise ConfigError(key, f"must be a mapping with a 'name', not {section!r}")
         if "name" not in section:
+            refuse_misspelt(section, ["name"], key)
             raise ConfigError(key, f"needs a 'name'{did_you_mean('', self.names())}")
         entry = self.get(section["name"], f"{key}.name")
         arguments = {name: value for name, value in section.items() if name != "name"}
@@ -116,7 +122,8 @@ class Registry(Generic[T]):
         for name, value in context.items():
             if name not in arguments and (name in accepted or takes_any):
                 arguments[name] = value
-        check_arguments(entry, arguments, key)
+        known = ["name", *(name for name in accepted if name not in context)]
+        check_arguments(entry, arguments, key, known)
         return entry, arguments
 
     def _import_package(self) -> None:
@@ -128,8 +135,16 @@ class Registry(Generic[T]):
             importlib.import_module(f"{package_name}.{module.name}")
 
 
-def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], key: str) -> None:
+def check_arguments(
+    target: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    key: str,
+    known: Sequence[str] | None = None,
+) -> None:
     """Checks arguments against a signature and its annotations, without calling.
+
+    Args:
+        known: the names to suggest for an unknown one; default: all of the signature.
 
     Raises:
         ConfigError: an unknown or missing argument, or one of the wrong type.
@@ -140,18 +155,33 @@ def check_arguments(target: Callable[..., Any], arguments: Mapping[str, Any], ke
         if name not in accepted:
             if takes_any:
                 continue
-            raise ConfigError(f"{key}.{name}", f"unknown key{did_you_mean(name, accepted)}")
+            raise ConfigError(
+                f"{key}.{name}", f"unknown key{did_you_mean(name, known or accepted)}"
+            )
         check_type(value, hints.get(name, Any), f"{key}.{name}")
     for name, parameter in accepted.items():
         if parameter.default is inspect.Parameter.empty and name not in arguments:
             raise ConfigError(f"{key}.{name}", "is required and not set")
 
 
+def refuse_misspelt(section: Mapping[str, Any], known: Sequence[str], key: str) -> None:
+    """Refuses keys that are nearly, but not quite, one that no constructor checks.
+
+    Raises:
+        ConfigError: such a key, with what it should be.
+    """
+    for word in map(str, section):
+        near = difflib.get_close_matches(word, known, n=1, cutoff=0.85)
+        if near and word not in known:
+            raise ConfigError(f"{key}.{word}", f"unknown key{did_you_mean(word, near)}")
+
+
 def check_type(value: Any, hint: Any, key: str) -> None:
     """Checks a value that came from YAML against a type annotation.
 
     Raises:
-        ConfigError: the value is of another type; an int passes as a float.
+        ConfigError: the value is of another type (an int passes as a float), an infinity, or
+            beyond what float32 or int64 hold.
     """
     if not _matches(value, hint):
         raise ConfigError(key, f"must be {_describe(hint)}, not {value!r}")
@@ -187,9 +217,13 @@ def _matches(value: Any, hint: Any) -> bool:  # noqa: PLR0911 - one line a kind 
     if hint is None or hint is type(None):
         return value is None
     if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return (
+            isinstance(value, (int, float))
+            and not isinstance(value, bool)
+            and abs(value) <= _LARGEST_FLOAT
+        )
     if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST_INT
     container = origin or hint
     if container is Callable:
         return callable(value)

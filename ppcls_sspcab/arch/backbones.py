@@ -22,6 +22,7 @@ from paddle.vision import models
 from ppcls_sspcab.arch.feature_maps import FeatureMaps
 from ppcls_sspcab.errors import ConfigError, ModelError, did_you_mean
 from ppcls_sspcab.registry import BACKBONES
+from ppcls_sspcab.utils.download import published_weights
 from ppcls_sspcab.utils.weights import load_into, read_weights
 
 logger = logging.getLogger(__name__)
@@ -80,10 +81,10 @@ def build_backbone(
 
 def _register_vision(name: str) -> None:
     def build(pretrained: bool | str = False) -> nn.Layer:
-        with _building(name, pretrained):
-            layer = getattr(models, name)(
-                pretrained=pretrained is True, num_classes=0, with_pool=False
-            )
+        if pretrained is True:
+            pretrained = _fetched(name, *models.resnet.model_urls[name])
+        with _building(name):
+            layer = getattr(models, name)(num_classes=0, with_pool=False)
         return _finish(layer, name, pretrained)
 
     BACKBONES.register_as(name)(build)
@@ -103,8 +104,10 @@ def _register_paddleclas(name: str) -> None:
             kwargs.setdefault("use_first_short_conv", False)
             if pretrained is True and not kwargs["use_first_short_conv"]:
                 raise ValueError(_projection_hint(f"PaddleClas's published weights of {name}"))
-        with _building(name, pretrained), _quiet_paddleclas():
-            layer = builder(pretrained=pretrained is True, **kwargs)
+        if pretrained is True:
+            pretrained = _fetched(name, _paddleclas_url(name, builder, kwargs), None)
+        with _building(name), _quiet_paddleclas():
+            layer = builder(pretrained=False, **kwargs)
         _refuse_swallowed(kwargs, builder, layer)
         _cut_after_features(layer, name, stop_after)
         return _finish(layer, name, pretrained)
@@ -237,19 +240,32 @@ def _quiet_paddleclas() -> Iterator[None]:
 
 
 @contextmanager
-def _building(name: str, pretrained: bool | str) -> Iterator[None]:
-    """Says what to do when a library refuses its arguments or fails to download."""
+def _building(name: str) -> Iterator[None]:
+    """Says so when a library refuses its arguments."""
     try:
         yield
     except (TypeError, AssertionError) as error:
         raise ValueError(f"{name} refuses its arguments: {error}") from error
-    except Exception as error:  # a download raises RuntimeError, OSError, requests' own...
-        if pretrained is not True:
-            raise
+
+
+def _fetched(name: str, url: str, md5: str | None) -> str:
+    """The file of the published weights: the libraries' own loading would unpickle anything."""
+    try:
+        return published_weights(url, md5)
+    except ModelError as error:
         raise ModelError(
-            f"backbone {name}: its published weights could not be downloaded ({error}); set "
-            "Arch.pretrained to the path of a .safetensors or .pdparams file, or to false"
+            f"backbone {name}: {error}; set Arch.pretrained to the path of a .safetensors or "
+            ".pdparams file, or to false"
         ) from error
+
+
+def _paddleclas_url(name: str, builder: Callable[..., Any], kwargs: Mapping[str, Any]) -> str:
+    urls = getattr(sys.modules[builder.__module__], "MODEL_URLS", {})
+    if not str(urls.get(name, "")).startswith("http"):
+        raise ValueError(f"PaddleClas publishes no weights of {name}: set Arch.pretrained: false")
+    url = str(urls[name])
+    distilled = kwargs.get("use_ssld") and "ssld" not in url
+    return url.replace("_pretrained", "_ssld_pretrained") if distilled else url
 
 
 def _not_importable(error: ImportError) -> str:

@@ -9,6 +9,9 @@ from paddle import nn
 
 from ppcls_sspcab.registry import HEADS
 
+LARGEST = 65536
+MOST_LAYERS = 64
+
 
 @HEADS.register
 class ProjectionHead(nn.Layer):
@@ -27,7 +30,7 @@ class ProjectionHead(nn.Layer):
         bottleneck: size of the narrow layer.
 
     Raises:
-        ValueError: a size below 1, or fewer than 0 hidden layers.
+        ValueError: a size or number out of range.
     """
 
     def __init__(
@@ -39,11 +42,13 @@ class ProjectionHead(nn.Layer):
         bottleneck: int = 128,
     ) -> None:
         super().__init__()
-        if hidden_layers < 0:
-            raise ValueError(f"hidden_layers must be at least 0, not {hidden_layers}")
+        if not 0 <= hidden_layers <= MOST_LAYERS:
+            raise ValueError(f"hidden_layers must be 0 to {MOST_LAYERS}, not {hidden_layers}")
         sizes = [embedding_size, *[hidden_size] * hidden_layers, bottleneck]
-        if min(*sizes, class_num) < 1:
-            raise ValueError(f"sizes must be at least 1: {sizes}, class_num {class_num}")
+        named = {"hidden_size": hidden_size, "bottleneck": bottleneck, "class_num": class_num}
+        for name, size in named.items():
+            if not 1 <= size <= LARGEST:
+                raise ValueError(f"{name} must be 1 to {LARGEST}, not {size}")
         he_normal = nn.initializer.KaimingNormal()
         layers: list[nn.Layer] = []
         for narrow, wide in pairwise(sizes):

@@ -57,7 +57,9 @@ def replace_layers(
 
 def _refuse_misspelt_replace(arguments: dict[str, Any], key: str) -> None:
     """The block's constructor, which checks the rest, does not know of ``replace``."""
-    block = BLOCKS.get(str(arguments.get("name")), f"{key}.name")
+    if "name" not in arguments:
+        BLOCKS.resolve(arguments, key, {})
+    block = BLOCKS.get(arguments["name"], f"{key}.name")
     known = [name for name in inspect.signature(block).parameters if name != "channels"]
     for name in arguments:
         if name not in ("name", *known):
@@ -71,6 +73,8 @@ def _paths(backbone: nn.Layer, replace: Any, key: str) -> list[str]:
     if not isinstance(paths, (list, tuple)) or not all(isinstance(path, str) for path in paths):
         raise ConfigError(key, f"must be the path of a layer or a list of paths, not {replace!r}")
     default = getattr(backbone, "default_replace", None)
+    if not paths:
+        raise ConfigError(key, "names no place; without a block, set Arch.Block: null")
     if AUTO in paths and default is None:
         raise ConfigError(
             key, "this backbone has no default place; name a layer" + _hint(backbone, "")

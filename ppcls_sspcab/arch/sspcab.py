@@ -60,7 +60,7 @@ class SSPCAB(nn.Layer):
         last_input, last_output: its two parts.
 
     Raises:
-        ValueError: a size below 1.
+        ValueError: a size out of range.
     """
 
     def __init__(
@@ -72,10 +72,11 @@ class SSPCAB(nn.Layer):
         form: Literal["sliced", "masked"] | None = None,
     ) -> None:
         super().__init__()
-        sizes = {"channels": channels, "kernel_size": kernel_size, "dilation": dilation}
-        for name, value in {**sizes, "reduction": reduction}.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
+        sizes = {"channels": channels, "reduction": reduction}
+        bounds = {**dict.fromkeys(sizes, 65536), "kernel_size": 64, "dilation": 64}
+        for name, value in {**sizes, "kernel_size": kernel_size, "dilation": dilation}.items():
+            if not 1 <= value <= bounds[name]:
+                raise ValueError(f"{name} must be 1 to {bounds[name]}, not {value}")
         self.channels = channels
         self.kernel_size = kernel_size
         self.padding = kernel_size + dilation

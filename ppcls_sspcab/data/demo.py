@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ppcls_sspcab.errors import DataError, UserError
+from ppcls_sspcab.errors import DataError, UserError, one_line
 from ppcls_sspcab.utils.files import atomic_path
 
 DEFECTS = {
@@ -307,7 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             bad=options.bad,
         )
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     print(f"{options.output}: {', '.join(DEFECTS)}")
     return 0

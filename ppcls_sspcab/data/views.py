@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,6 +20,7 @@ from ppcls_sspcab.runtime.image import Preprocess
 
 _PASS_KEYS = 1 << 63  # keys of the permutations, apart from those of the samples
 _SHARED_MEMORY = "/dev/shm"
+_DEAD_READER = re.compile(r"DataLoader process \((pid\s+\d+)\) exited (.*?)\.? *\(at ")
 
 
 class CutPasteViews(paddle.io.Dataset):
@@ -191,6 +194,28 @@ class TrainLoader(paddle.io.DataLoader):
             if isinstance(batch[1], Failure):
                 raise (DataError if batch[1].is_users else RuntimeError)(batch[1].text)
             yield batch
+
+
+@contextmanager
+def reporting_dead_readers() -> Iterator[None]:
+    """Context in which the death of a reader process is a DataError that names it.
+
+    Paddle raises a SystemError from a signal handler, in the midst of whatever runs just then.
+
+    Raises:
+        DataError: a reader process was killed or crashed.
+    """
+    try:
+        yield
+    except (SystemError, RuntimeError) as error:
+        found = _DEAD_READER.search(str(error))
+        if found is None:
+            raise
+        raise DataError(
+            f"the reader process {found[1]} {found[2]}: out of memory, perhaps; lower "
+            "DataLoader.Train.loader.num_workers or Global.cache_mb, and go on from the last "
+            "checkpoint with Global.checkpoints=latest"
+        ) from error
 
 
 def build_train_loader(

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from ppcls_sspcab.engine.onnx_model import multiply_adds
-from ppcls_sspcab.errors import UserError
+from ppcls_sspcab.errors import UserError, one_line
 from ppcls_sspcab.runtime.card import INT8_FILE, ONNX_FILE, PADDLE_FILES, InferenceCard
 from ppcls_sspcab.runtime.sources import find_pictures
 from ppcls_sspcab.utils.files import atomic_write
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         text = _report(options)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     print(text, end="")
     if options.output:

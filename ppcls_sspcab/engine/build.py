@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from ppcls_sspcab.data.augment import RandomCrop
 from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.detector import DEFAULT_SCORE, Detector, build_detector
-from ppcls_sspcab.errors import ConfigError, DataError
+from ppcls_sspcab.errors import ConfigError, DataError, ModelError
 from ppcls_sspcab.loss.combined import CombinedLoss
 from ppcls_sspcab.registry import (
     ARCHITECTURES,
@@ -24,10 +25,12 @@ from ppcls_sspcab.registry import (
     METRICS,
     THRESHOLDS,
     TRANSFORMS,
+    refuse_misspelt,
 )
 from ppcls_sspcab.runtime.image import Preprocess
 from ppcls_sspcab.utils.launcher import cpu_threads
 from ppcls_sspcab.utils.logging import get_logger
+from ppcls_sspcab.utils.names import check_category
 
 AUTO = "auto"
 _TRANSFORM_OPS = "DataLoader.Train.dataset.transform_ops"
@@ -44,12 +47,13 @@ class GoodSplit:
 def build_dataset(config: Config) -> Any:
     """The dataset of one category (``Global.category`` must not be ``all``)."""
     section = _dataset_section(config)
-    return DATASETS.build(
-        section,
-        "DataLoader.Train.dataset",
-        data_root=config.run.data_root,
-        category=config.run.category,
-    )
+    with _naming_data(config):
+        return DATASETS.build(
+            section,
+            "DataLoader.Train.dataset",
+            data_root=config.run.data_root,
+            category=config.run.category,
+        )
 
 
 def categories(config: Config) -> list[str]:
@@ -57,10 +61,28 @@ def categories(config: Config) -> list[str]:
     if config.run.category != "all":
         return [config.run.category]
     dataset = DATASETS.get(_dataset_section(config)["name"], "DataLoader.Train.dataset.name")
-    names = dataset.categories(config.run.data_root)
-    if not names:
-        raise DataError(f"{config.run.data_root}: holds no category")
+    with _naming_data(config):
+        names = dataset.categories(config.run.data_root)
+        if not names:
+            raise DataError(f"{config.run.data_root}: holds no category")
+        for name in names:
+            try:
+                check_category(name)
+            except ValueError as error:
+                raise DataError(str(error)) from error
     return names
+
+
+@contextmanager
+def _naming_data(config: Config) -> Iterator[None]:
+    """Says which keys led to data that are not there."""
+    try:
+        yield
+    except DataError as error:
+        run = config.run
+        raise DataError(
+            f"{error} (Global.data_root is {run.data_root!r}, Global.category {run.category!r})"
+        ) from error
 
 
 def split_good(samples: list[Sample], share: float, seed: int) -> GoodSplit:
@@ -128,6 +150,7 @@ def held_out_share(config: Config) -> float:
 
 def build_transforms(config: Config) -> tuple[list[Any], Any]:
     """Augmentations, and the view transform (CutPaste) that ends ``transform_ops``."""
+    _dataset_section(config)
     return transforms_of(transform_sections(config), _TRANSFORM_OPS)
 
 
@@ -172,7 +195,10 @@ def build_network(config: Config, class_num: int | None = None) -> nn.Layer:
     Raises:
         ConfigError: a wrong key or value, or an ``Arch.class_num`` that is not ``class_num``.
     """
-    network = ARCHITECTURES.build(config["Arch"], "Arch")
+    try:
+        network = ARCHITECTURES.build(config["Arch"], "Arch")
+    except ModelError as error:
+        raise ModelError(f"Arch.pretrained: {error}") from error
     if class_num is not None and network.class_num != class_num:
         raise ConfigError(
             "Arch.class_num",
@@ -250,6 +276,8 @@ def build_metrics(config: Config) -> dict[str, Any]:
 
 def _dataset_section(config: Config) -> dict[str, Any]:
     section = config.get("DataLoader.Train.dataset")
+    if isinstance(section, Mapping):
+        refuse_misspelt(section, ["name", "transform_ops"], "DataLoader.Train.dataset")
     if not isinstance(section, Mapping) or "name" not in section:
         raise ConfigError("DataLoader.Train.dataset", "must be a mapping with a 'name'")
     return {key: value for key, value in section.items() if key != "transform_ops"}

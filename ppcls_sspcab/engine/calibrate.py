@@ -22,6 +22,7 @@ def calibrate(
     target_fpr: float = 0.05,
     backend: Literal["auto", "paddle", "onnx"] = "auto",
     precision: Literal["fp32", "int8"] = "fp32",
+    on_error: Literal["stop", "skip"] = "stop",
 ) -> Calibration:
     """Rewrites ``threshold`` and ``scale`` in ``inference.yml``, and nothing else of the model.
 
@@ -36,6 +37,7 @@ def calibrate(
         target_fpr: share of good pictures that may be called anomalies, in (0, 1).
         backend, precision: what runs the model, as it will at the line: INT8 scores pictures a
             little differently.
+        on_error: what an unreadable picture does: ``stop``, or ``skip`` and be named in the log.
 
     Raises:
         ConfigError: ``target_fpr`` outside (0, 1).
@@ -50,9 +52,12 @@ def calibrate(
     predictor = Predictor(model_dir, backend, precision=precision)
     scores = []
     for record in predictor.stream(paths):
-        if isinstance(record, Failure):
+        if not isinstance(record, Failure):
+            scores.append(record.score)
+        elif on_error == "stop":
             raise DataError(f"{record.path}: {record.error}; nothing was changed")
-        scores.append(record.score)
+        else:
+            get_logger().warning(f"skipped {record.path}: {record.error}")
     calibration = method.fit(np.array(scores))
     old = predictor.card
     replace(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import paddle
 from paddle import nn
 
 from ppcls_sspcab.engine.ema import ExponentialMovingAverage
-from ppcls_sspcab.errors import ModelError
+from ppcls_sspcab.errors import ModelError, UserError
+from ppcls_sspcab.registry import check_arguments
 from ppcls_sspcab.utils.weights import load_into, read_metadata, read_weights, write_safetensors
 
 
@@ -37,6 +39,13 @@ class Progress:
     best_epoch: int | None = None
 
 
+_CARD: dict[str, type | tuple[type, ...]] = {
+    "identity": dict,
+    "schedule": dict,
+    "scaler": (dict, type(None)),
+}
+
+
 @dataclasses.dataclass
 class TrainingState:
     """Everything that a checkpoint holds.
@@ -54,11 +63,8 @@ class TrainingState:
 
     def save(self, path: Path) -> None:
         """Writes the checkpoint; a kill at any moment leaves the previous file whole."""
-        arrays = {f"network.{k}": v.numpy() for k, v in self.network.state_dict().items()}
-        if self.ema is not None:
-            arrays |= {f"ema.{k}": v.numpy() for k, v in self.ema.shadow.items()}
-        optimizer_arrays, schedule = self._optimizer_state()
-        arrays |= {f"optimizer.{k}": v for k, v in optimizer_arrays.items()}
+        optimizer_tensors, schedule = self._optimizer_state()
+        arrays = {name: tensor.numpy() for name, tensor in self._tensors(optimizer_tensors)}
         card = {
             "progress": dataclasses.asdict(self.progress),
             "identity": self.identity,
@@ -88,24 +94,45 @@ class TrainingState:
         report = load_into(self.network, parts["network"], str(path))
         if report.missing or report.unexpected:
             raise ModelError(f"{path}: is of another network: {report.summary()}")
-        self._set_optimizer_state(parts["optimizer"], card["schedule"])
+        try:
+            self._set_optimizer_state(parts["optimizer"], card["schedule"])
+        except (KeyError, TypeError, ValueError, AssertionError) as error:
+            raise ModelError(f"{path}: is of another optimizer: {error}") from error
         if self.ema is not None:
             self.ema.shadow = {k: paddle.to_tensor(v) for k, v in parts["ema"].items()}
         if self.scaler is not None and card["scaler"]:
             self.scaler.load_state_dict(card["scaler"])
         self.progress = Progress(**card["progress"])
 
-    def _optimizer_state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def not_finite(self) -> list[str]:
+        """Names of the weights, averages and accumulators that hold a NaN or an infinity."""
+        return [
+            name
+            for name, tensor in self._tensors(self._optimizer_state()[0])
+            if tensor.is_floating_point() and not bool(paddle.isfinite(tensor).all())
+        ]
+
+    def _tensors(
+        self, optimizer_tensors: dict[str, paddle.Tensor]
+    ) -> Iterator[tuple[str, paddle.Tensor]]:
+        parts = {"network": self.network.state_dict(), "optimizer": optimizer_tensors}
+        if self.ema is not None:
+            parts["ema"] = self.ema.shadow
+        for part, tensors in parts.items():
+            for name, tensor in tensors.items():
+                yield f"{part}.{name}", tensor
+
+    def _optimizer_state(self) -> tuple[dict[str, paddle.Tensor], dict[str, Any]]:
         """Accumulators under structured names: Paddle's own count up within a process."""
         names = {parameter.name: key for key, parameter in self.network.named_parameters()}
-        arrays = {}
+        tensors = {}
         state = self.optimizer.state_dict()
         for key, value in state.items():
             if not isinstance(value, paddle.Tensor):
                 continue
             owner = max((name for name in names if key.startswith(name + "_")), key=len)
-            arrays[f"{names[owner]}|{key[len(owner) :]}"] = value.numpy()
-        return arrays, _plain(state.get("LR_Scheduler", {}))
+            tensors[f"{names[owner]}|{key[len(owner) :]}"] = value
+        return tensors, _plain(state.get("LR_Scheduler", {}))
 
     def _set_optimizer_state(self, arrays: dict[str, np.ndarray], schedule: dict[str, Any]) -> None:
         parameters = dict(self.network.named_parameters())
@@ -129,7 +156,15 @@ def read_card(path: Path) -> dict[str, Any]:
     text = read_metadata(path).get("checkpoint")
     if text is None:
         raise ModelError(f"{path}: holds weights but no training state to resume from")
-    return json.loads(text)
+    try:
+        card = json.loads(text)
+        check_arguments(Progress, card["progress"], "progress")
+        for name, kinds in _CARD.items():
+            if not isinstance(card[name], kinds):
+                raise TypeError(f"{name} is {card[name]!r}")
+    except (ValueError, KeyError, TypeError, AttributeError, UserError, RecursionError) as error:
+        raise ModelError(f"{path}: damaged description of the training state: {error}") from error
+    return card
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +37,7 @@ from ppcls_sspcab.metric.image import image_auroc
 from ppcls_sspcab.registry import POSTPROCESSES
 from ppcls_sspcab.utils.files import atomic_write
 from ppcls_sspcab.utils.launcher import machine
+from ppcls_sspcab.utils.lock import folder_lock
 from ppcls_sspcab.utils.logging import get_logger, log_file
 from ppcls_sspcab.version import __version__
 
@@ -72,8 +73,16 @@ class Engine:
             self.categories = categories(config) if needs_data else [config.run.category]
 
     def train(self) -> list[Path]:
-        """Trains a detector for each category and returns their files."""
-        return [self._train(self._of(category)) for category in self.categories]
+        """Trains a detector for each category and returns their files.
+
+        Raises:
+            OutputError: another run is writing into one of the categories' folders.
+        """
+        configs = [self._resuming(self._of(category)) for category in self.categories]
+        with ExitStack() as held:
+            for config in configs:
+                held.enter_context(writing(category_folder(config)))
+            return [self._train(config) for config in configs]
 
     def eval(self, report: bool = False) -> list[Any]:
         """Measures each category's detector on its test pictures.
@@ -177,9 +186,21 @@ class Engine:
             int8 = None
             if int8_max_drop is not None:
                 int8 = int8_settings(config, card.preprocess, int8_max_drop)
-            folders.append(export_detector(detector, card, folder, formats, input_type, int8=int8))
+            with nullcontext() if config.run.save_inference_dir else writing(folder.parent):
+                export_detector(detector, card, folder, formats, input_type, int8=int8)
+            folders.append(folder)
             get_logger().info(f"exported {category} to {folders[-1]}")
         return folders
+
+    def _resuming(self, config: Config) -> Config:
+        """Of several categories, those that an interrupted run has not begun begin now."""
+        name = config.run.checkpoints
+        if len(self.categories) == 1 or name not in ("latest", "best"):
+            return config
+        if (category_folder(config) / "checkpoints" / f"{name}.safetensors").is_file():
+            return config
+        get_logger().info(f"{config.run.category}: has no checkpoint {name!r}, begins anew")
+        return config.with_values(checkpoints=None)
 
     def _of(self, category: str) -> Config:
         return self.config.with_values(category=category)
@@ -250,8 +271,9 @@ class Engine:
         from ppcls_sspcab.engine.results import write_results
 
         folder = category_folder(config)
-        with config.naming_files():
+        with config.naming_files(), ExitStack() as held:
             detector, card = Detector.load(_detector_to_use(config))
+            held.enter_context(writing(folder))
             samples = build_dataset(config).test
             if not samples:
                 raise DataError(
@@ -289,6 +311,17 @@ def _map_writer(detector: Detector, folder: str | None, paths: Sequence[str]) ->
             "this detector makes no maps: train it with Localize, such as {name: FeatureGaussian}",
         )
     return MapWriter(folder, paths)
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Holds a category's folder for the first of all ranks.
+
+    Raises:
+        OutputError: another run holds it.
+    """
+    with folder_lock(folder) if is_first() else nullcontext():
+        yield
 
 
 def category_folder(config: Config) -> Path:

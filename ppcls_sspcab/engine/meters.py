@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ppcls_sspcab.utils.files import atomic_write, naming_output
 from ppcls_sspcab.utils.logging import get_logger
 
 
@@ -21,7 +22,8 @@ class TrainingLog:
         epochs, steps_per_epoch: length of the run.
         print_batch_step: steps between two lines.
         use_visualdl: also writes VisualDL scalars.
-        resume: appends to an existing ``train.csv``.
+        done: steps done before, when training is resumed: an existing ``train.csv`` keeps its
+            rows up to there, and loses those of steps that are run again.
     """
 
     def __init__(
@@ -31,7 +33,7 @@ class TrainingLog:
         steps_per_epoch: int,
         print_batch_step: int,
         use_visualdl: bool,
-        resume: bool,
+        done: int,
     ) -> None:
         self._epochs = epochs
         self._steps_per_epoch = steps_per_epoch
@@ -40,8 +42,7 @@ class TrainingLog:
         self._images = 0
         self._count = 0
         self._csv_path = folder / "train.csv"
-        if not resume and self._csv_path.exists():
-            self._csv_path.unlink()
+        self._keep_rows(done)
         self._visualdl = _visualdl_writer(folder / "vdl") if use_visualdl else None
 
     def add(self, step: int, lr: float, figures: dict[str, float], images: int) -> None:
@@ -96,11 +97,33 @@ class TrainingLog:
 
     def _append_csv(self, row: dict[str, Any]) -> None:
         new = not self._csv_path.exists()
-        with self._csv_path.open("a", newline="", encoding="utf-8") as file:
+        with (
+            naming_output(self._csv_path),
+            self._csv_path.open("a", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, list(row))
             if new:
                 writer.writeheader()
             writer.writerow(row)
+
+    def _keep_rows(self, done: int) -> None:
+        """Leaves the whole rows of the first ``done`` steps: a kill may have cut the last one."""
+        if not self._csv_path.exists():
+            return
+        kept = []
+        if done:
+            text = self._csv_path.read_text(encoding="utf-8", errors="replace")
+            header, *rows = [line for line in text.splitlines(True) if line.endswith("\n")] or [""]
+            columns = header.split(",")
+            for row in rows:
+                cells = row.split(",")
+                if len(cells) == len(columns) and cells[1].isdigit() and int(cells[1]) <= done:
+                    kept.append(row)
+        if kept:
+            atomic_write(self._csv_path, header + "".join(kept))
+        else:
+            with naming_output(self._csv_path):
+                self._csv_path.unlink()
 
 
 def _visualdl_writer(folder: Path) -> Any:

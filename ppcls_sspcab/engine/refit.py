@@ -12,7 +12,12 @@ from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.detector import Detector, DetectorCard
 from ppcls_sspcab.engine.build import build_store, held_out_share, split_good, tiling_section
-from ppcls_sspcab.engine.engine import detector_path, inference_folder
+from ppcls_sspcab.engine.engine import (
+    category_folder,
+    detector_path,
+    inference_folder,
+    writing,
+)
 from ppcls_sspcab.engine.export import export_detector
 from ppcls_sspcab.engine.fit import FittedDetector, fit_detector
 from ppcls_sspcab.engine.quantize import Int8Settings
@@ -44,6 +49,11 @@ def refit(config: Config, good: str) -> Path:
     """
     if config.run.category == "all":
         raise ConfigError("Global.category", "refitting needs one category, not 'all'")
+    with writing(category_folder(config)):
+        return _refit(config, good)
+
+
+def _refit(config: Config, good: str) -> Path:
     detector, card = Detector.load(config.run.pretrained_model or detector_path(config))
     if config.preprocess != card.preprocess:
         raise ConfigError("Preprocess", "is not what the detector's network was trained with")

@@ -21,6 +21,7 @@ from ppcls_sspcab.data.views import (
     SampleNumbers,
     build_train_loader,
     flatten_views,
+    reporting_dead_readers,
 )
 from ppcls_sspcab.engine.build import build_loss, build_network, build_transforms
 from ppcls_sspcab.engine.checkpoint import Progress, TrainingState
@@ -34,7 +35,7 @@ from ppcls_sspcab.engine.distributed import (
 from ppcls_sspcab.engine.ema import ExponentialMovingAverage
 from ppcls_sspcab.engine.meters import TrainingLog
 from ppcls_sspcab.engine.onednn import FrozenStem
-from ppcls_sspcab.errors import ConfigError, UserError
+from ppcls_sspcab.errors import ConfigError, DataError, UserError
 from ppcls_sspcab.optimizer import build_optimizer, build_schedule
 from ppcls_sspcab.utils.logging import get_logger
 from ppcls_sspcab.utils.weights import load_into, read_weights
@@ -106,6 +107,9 @@ class Trainer:
         if self.run.checkpoints:
             self._state.load(self._checkpoint_to_resume())
             get_logger().info(f"resuming after step {self.progress.step}")
+        elif self._total_steps:
+            # A kill in the first epoch must not find the state of an earlier run to resume from.
+            self._save("latest")
         if ranks() > 1:
             if self.run.to_static:
                 raise ConfigError("Global.to_static", "is for one process, not for several ranks")
@@ -115,7 +119,7 @@ class Trainer:
             )
         log = self._log() if is_first() else None
         try:
-            with _finishing_the_step() as interrupted:
+            with reporting_dead_readers(), _finishing_the_step() as interrupted:
                 self._run_steps(store, validate, diagnose, log, interrupted)
         finally:
             if log is not None:
@@ -129,7 +133,7 @@ class Trainer:
             self.run.iter_per_epoch,
             self.run.print_batch_step,
             self.run.use_visualdl,
-            resume=bool(self.run.checkpoints),
+            self.progress.step,
         )
 
     def _run_steps(
@@ -169,11 +173,15 @@ class Trainer:
                 if log is not None:
                     log.add(step, lr, figures, images.shape[0] * ranks())
                 bar.update()
+                ends_epoch = self.progress.step % self.run.iter_per_epoch == 0
+                broken = self._state.not_finite() if stop or ends_epoch else []
+                if broken:
+                    raise self._diverged(f"{', '.join(broken[:3])} is not finite", step, lr)
                 if stop:
                     average_statistics(self.network)
                     self._save("latest")
                     raise KeyboardInterrupt
-                if self.progress.step % self.run.iter_per_epoch == 0:
+                if ends_epoch:
                     epoch = self.progress.step // self.run.iter_per_epoch
                     self._end_epoch(epoch, validate, diagnose)
 
@@ -188,12 +196,7 @@ class Trainer:
             losses = self._loss(output, labels)
         loss = losses["loss"]
         if not math.isfinite(float(loss)):
-            raise UserError(
-                f"the loss is {float(loss)} at step {step + 1}, lr {self._schedule.get_lr():.6f}; "
-                f"the last good state is {self._checkpoint_path('latest')} "
-                f"{'' if self._checkpoint_path('latest').exists() else '(none was written yet) '}"
-                "- lower Optimizer.lr.learning_rate or set Optimizer.clip_norm"
-            )
+            raise self._diverged(f"the loss is {float(loss)}", step, self._schedule.get_lr())
         optimizer = self._state.optimizer
         if self._scaler is not None:
             self._scaler.scale(loss).backward()
@@ -210,6 +213,14 @@ class Trainer:
         hits = (output["logits"].argmax(axis=1) == labels.flatten()).astype("float32")
         figures["accuracy"] = float(hits.mean())
         return figures
+
+    def _diverged(self, what: str, step: int, lr: float) -> UserError:
+        """The end of a run whose numbers went wrong; nothing of it is saved."""
+        return UserError(
+            f"{what} at step {step + 1}, lr {lr:.6g}; the last good state is "
+            f"{self._checkpoint_path('latest')} - lower Optimizer.lr.learning_rate or set "
+            "Optimizer.clip_norm"
+        )
 
     def _forward(self, images: paddle.Tensor) -> dict[str, Any]:
         if self._stem is None:
@@ -276,6 +287,11 @@ class Trainer:
         loader = build_train_loader(views, numbers, self._config.train_loader.num_workers)
         for images, labels in loader:
             yield flatten_views(images, labels)
+        # Only reached where the loader's thread ended before its time.
+        raise DataError(
+            "the reader processes ended before the training: look at the messages above, and lower "
+            "DataLoader.Train.loader.num_workers"
+        )
 
     def _build_scaler(self) -> paddle.amp.GradScaler | None:
         amp = self._config.amp

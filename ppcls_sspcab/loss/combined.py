@@ -11,6 +11,8 @@ from paddle import nn
 from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.registry import LOSSES, check_type
 
+LARGEST_WEIGHT = 1e6
+
 
 class CombinedLoss(nn.Layer):
     """Sums losses; each is reported as it enters the sum, multiplied by its weight.
@@ -24,7 +26,7 @@ class CombinedLoss(nn.Layer):
 
     Raises:
         ConfigError: no section, an unknown loss or argument, a loss named twice, or a weight that
-            is missing or negative.
+            is missing or out of range.
     """
 
     def __init__(self, sections: list[dict[str, Any]], key: str = "Loss.Train") -> None:
@@ -66,8 +68,8 @@ class CombinedLoss(nn.Layer):
             raise ConfigError(f"{key}.weight", "is required and not set")
         weight = arguments["weight"]
         check_type(weight, float, f"{key}.weight")
-        if weight < 0:
-            raise ConfigError(f"{key}.weight", f"must not be negative: {weight}")
+        if not 0 <= weight <= LARGEST_WEIGHT:
+            raise ConfigError(f"{key}.weight", f"must lie in 0..{LARGEST_WEIGHT:g}, not {weight}")
         rest = {argument: value for argument, value in arguments.items() if argument != "weight"}
         self.losses.append(LOSSES.build({**rest, "name": name}, key))
         self.weights[name] = float(weight)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ppcls_sspcab.errors import ConfigError
-from ppcls_sspcab.registry import OPTIMIZERS, SCHEDULES
+from ppcls_sspcab.errors import ConfigError, did_you_mean
+from ppcls_sspcab.registry import OPTIMIZERS, SCHEDULES, check_type, refuse_misspelt
 
 if TYPE_CHECKING:
     from paddle.nn import Layer
@@ -27,7 +27,9 @@ def build_schedule(
     Raises:
         ConfigError: a wrong key or value.
     """
-    if not isinstance(section.get("lr"), Mapping):
+    if "lr" not in section:
+        raise ConfigError("Optimizer.lr", "is required and not set")
+    if not isinstance(section["lr"], Mapping):
         raise ConfigError("Optimizer.lr", "must be a mapping such as {name: Cosine, ...}")
     return SCHEDULES.build(
         section["lr"], "Optimizer.lr", total_steps=total_steps, steps_per_epoch=steps_per_epoch
@@ -46,9 +48,12 @@ def build_optimizer(section: Mapping[str, Any], schedule: LRScheduler, network: 
     from paddle.nn import ClipGradByGlobalNorm
 
     arguments = {key: value for key, value in section.items() if key != "lr"}
+    refuse_misspelt(arguments, ["clip_norm", "regularizer"], "Optimizer")
     clip_norm = arguments.pop("clip_norm", None)
-    if clip_norm is not None and (not isinstance(clip_norm, (int, float)) or clip_norm <= 0):
-        raise ConfigError("Optimizer.clip_norm", f"must be a number above 0, not {clip_norm!r}")
+    if clip_norm is not None:
+        check_type(clip_norm, float, "Optimizer.clip_norm")
+        if clip_norm <= 0:
+            raise ConfigError("Optimizer.clip_norm", f"must be above 0, not {clip_norm!r}")
     return OPTIMIZERS.build(
         arguments,
         "Optimizer",
@@ -63,15 +68,19 @@ def _weight_decay(regularizer: Any) -> float:
     if regularizer is None:
         return 0.0
     key = "Optimizer.regularizer"
-    if not isinstance(regularizer, Mapping) or set(regularizer) != {"name", "coeff"}:
+    known = ("name", "coeff")
+    if not isinstance(regularizer, Mapping):
         raise ConfigError(key, f"must be {{name: L2, coeff: number}}, not {regularizer!r}")
+    for name in regularizer:
+        if name not in known:
+            raise ConfigError(f"{key}.{name}", f"unknown key{did_you_mean(str(name), known)}")
+    for name in known:
+        if name not in regularizer:
+            raise ConfigError(f"{key}.{name}", "is required and not set")
     if regularizer["name"] != "L2":
         raise ConfigError(f"{key}.name", f"only 'L2' is known, not {regularizer['name']!r}")
     coefficient = regularizer["coeff"]
-    if (
-        isinstance(coefficient, bool)
-        or not isinstance(coefficient, (int, float))
-        or coefficient < 0
-    ):
-        raise ConfigError(f"{key}.coeff", f"must be a number from 0 up, not {coefficient!r}")
+    check_type(coefficient, float, f"{key}.coeff")
+    if not 0 <= coefficient <= 1:
+        raise ConfigError(f"{key}.coeff", f"must lie in 0..1, not {coefficient!r}")
     return float(coefficient)

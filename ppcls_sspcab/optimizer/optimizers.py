@@ -29,6 +29,7 @@ def Momentum(
     use_nesterov: bool = False,
 ) -> paddle.optimizer.Optimizer:
     """SGD with momentum, the CutPaste paper's choice (momentum 0.9, weight decay 3e-5)."""
+    _within_0_and_1(momentum=momentum)
     return paddle.optimizer.Momentum(
         learning_rate,
         momentum,
@@ -50,6 +51,7 @@ def Adam(
     epsilon: float = 1e-8,
 ) -> paddle.optimizer.Optimizer:
     """Adam (Kingma and Ba, 2015); the weight decay is L2, added to the gradient."""
+    _check_adam(beta1, beta2, epsilon)
     return paddle.optimizer.Adam(
         learning_rate,
         beta1,
@@ -72,6 +74,7 @@ def AdamW(
     epsilon: float = 1e-8,
 ) -> paddle.optimizer.Optimizer:
     """AdamW (Loshchilov and Hutter, 2019): the weight decay is apart from the gradient."""
+    _check_adam(beta1, beta2, epsilon)
     return paddle.optimizer.AdamW(
         learning_rate,
         beta1,
@@ -81,3 +84,15 @@ def AdamW(
         weight_decay=weight_decay,
         grad_clip=grad_clip,
     )
+
+
+def _check_adam(beta1: float, beta2: float, epsilon: float) -> None:
+    _within_0_and_1(beta1=beta1, beta2=beta2)
+    if epsilon <= 0:
+        raise ValueError(f"epsilon must be above 0, not {epsilon}")
+
+
+def _within_0_and_1(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{name} must be at least 0 and below 1, not {value}")

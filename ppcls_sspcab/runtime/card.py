@@ -27,6 +27,10 @@ _MAPPINGS = ("in_graph", "versions", "verification", "files")
 _HEADER = "# Written by 'ppcls-sspcab export'; deploy/README.md explains each key.\n"
 
 
+def _list(value: object) -> Sequence[object]:
+    return value if isinstance(value, (list, tuple)) else (None,)
+
+
 @dataclass(frozen=True)
 class InferenceCard:
     """The contract of an exported model.
@@ -65,6 +69,11 @@ class InferenceCard:
     detector: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not all(isinstance(name, str) for name in (self.category, *_list(self.outputs))):
+            raise ValueError("category must be a text, and outputs a list of texts")
+        for name in _MAPPINGS:
+            if not isinstance(getattr(self, name), Mapping):
+                raise ValueError(f"{name} must be a mapping, not {getattr(self, name)!r}")
         if self.input_type not in ("float32", "uint8"):
             raise ValueError(f"input_type must be float32 or uint8, not {self.input_type!r}")
         if not math.isfinite(self.threshold) or not 0 < self.scale < math.inf:
@@ -127,7 +136,7 @@ class InferenceCard:
             raise ModelError(f"{folder}: no {CARD_FILE} there; give a folder that 'export' wrote")
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise ModelError(f"{path}: cannot be read: {error}") from error
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             found = content.get("format") if isinstance(content, dict) else None
@@ -138,7 +147,7 @@ class InferenceCard:
             values["preprocess"] = Preprocess.from_dict(content["preprocess"])
             values |= {name: float(content[name]) for name in ("threshold", "scale")}
             return cls(**values)
-        except (KeyError, TypeError, ValueError, ConfigError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, ConfigError) as error:
             raise ModelError(f"{path}: incomplete or wrong: {error}") from error
 
     def check_files(self, folder: str | os.PathLike[str], names: Sequence[str]) -> None:

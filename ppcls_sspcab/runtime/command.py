@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ppcls_sspcab.errors import UserError
+from ppcls_sspcab.errors import UserError, one_line
 from ppcls_sspcab.runtime.predictor import Predictor
 from ppcls_sspcab.runtime.result import Result, opened, write_records
 from ppcls_sspcab.runtime.sources import find_pictures
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None, backend: str = "auto") -> int:
     try:
         return _predict(options)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         # The reader, such as head, has seen enough; what Python would still flush goes nowhere.

@@ -5,7 +5,9 @@ Needs numpy, Pillow, PyYAML and one runtime: Paddle or ONNX Runtime.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -23,6 +25,11 @@ from ppcls_sspcab.utils.launcher import cpu_threads
 from ppcls_sspcab.utils.streams import stdout_to_stderr
 
 Backend = Literal["paddle", "onnx"]
+
+_OTHER_WORK = re.compile(
+    r"(save|load|read|print|py_func|py_layer|run_program|send|recv|p_send|p_recv|partial_send|"
+    r"partial_recv|listen|create_\w*reader|decode_jpeg)(_combine|_file|_v2|_array|_and_serv)?_?"
+)
 
 
 class Network(Protocol):
@@ -65,6 +72,7 @@ class PaddlePredictor:
                 f"the backend 'paddle' needs Paddle ({error}): pip install paddlepaddle (or the "
                 "GPU build), or take the backend 'onnx'"
             ) from error
+        _refuse_other_work(Path(folder) / PADDLE_FILES[0])
         config = Config(str(Path(folder) / PADDLE_FILES[0]), str(Path(folder) / PADDLE_FILES[1]))
         config.disable_glog_info()
         # Paddle 3.3.1: with oneDNN this pass lets operators overwrite tensors that are needed
@@ -82,7 +90,7 @@ class PaddlePredictor:
         try:
             with stdout_to_stderr():
                 self._predictor = create_predictor(config)
-        except RuntimeError as error:
+        except Exception as error:  # Paddle's checks raise nearly every built-in type
             raise ModelError(f"{folder}: Paddle cannot load the model: {error}") from error
         found = self._predictor.get_output_names()
         if len(found) != len(outputs):
@@ -273,6 +281,30 @@ def _name(source: Source) -> str:
     if isinstance(source, (str, os.PathLike)):
         return os.fspath(source)
     return "<array>" if isinstance(source, np.ndarray) else "<bytes>"
+
+
+def _refuse_other_work(program: Path) -> None:
+    """Does nothing if a program only computes.
+
+    Paddle's operators include some that read and write files, call Python and open connections;
+    no detector has a use for them.
+
+    Raises:
+        ModelError: it has such an operator, or is no program.
+    """
+    try:
+        waiting = [json.loads(program.read_bytes())]
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{program}: cannot be read: {error}") from error
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            operator = str(value.get("#", "")).rpartition(".")[2]
+            if _OTHER_WORK.fullmatch(operator):
+                raise ModelError(f"{program}: refused: its operator {operator!r} does not compute")
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
 
 
 def _choose(card: InferenceCard) -> Backend:

@@ -2,12 +2,54 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from ppcls_sspcab.errors import OutputError
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full: free some space and run again",
+    errno.EDQUOT: "the disk quota is used up: free some space and run again",
+    errno.EFBIG: "the file is larger than its file system, or ulimit -f, allows",
+    errno.EROFS: "the file system is read-only: choose another place",
+    errno.EACCES: "no permission: choose another place, or change its owner or mode",
+    errno.EPERM: "no permission: choose another place, or change its owner or mode",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EEXIST: "a part of the path is a file, not a folder",
+    errno.EISDIR: "a folder has this name",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.EIO: "the disk reports a failure",
+}
+
+
+@contextmanager
+def naming_output(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Context in which what keeps ``path`` from being written becomes an OutputError.
+
+    Raises:
+        OutputError: the disk is full, read-only and the like; whatever else is raised passes.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = why_not_written(error)
+        if reason is None:
+            raise
+        raise OutputError(f"{path}: cannot be written: {reason}") from error
+
+
+def why_not_written(error: Exception) -> str | None:
+    """The reason and the way out, for an error of the system's file functions; else None."""
+    code = error.errno if isinstance(error, OSError) else None
+    # Libraries that write through Rust keep the system's error only as text.
+    found = re.search(r"\(os error (\d+)\)", str(error)) if code is None else None
+    return _REASONS.get(int(found[1]) if found else code or 0)
 
 
 @contextmanager
@@ -15,27 +57,38 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Gives a temporary path in the same folder and renames it to ``path`` when the block ends.
 
     If the block raises, the temporary file is removed and whatever was at ``path`` stays.
+
+    Raises:
+        OutputError: as :func:`naming_output`.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=".part")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(target)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
+    with naming_output(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{target.stem[:100]}-"
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=".part")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(target)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
 
 
 def atomic_write(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Writes text (UTF-8) or bytes to ``path``, whole or not at all."""
-    data = content.encode("utf-8") if isinstance(content, str) else content
+    """Writes text (UTF-8) or bytes to ``path``, whole or not at all.
+
+    Names of files need not be text: their bytes are written as they are (``surrogateescape``).
+
+    Raises:
+        OutputError: as :func:`naming_output`.
+    """
+    data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 

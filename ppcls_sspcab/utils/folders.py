@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ppcls_sspcab.utils.files import naming_output
+
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
@@ -21,20 +23,25 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     If the block raises, the new folder is removed and whatever was at ``path`` stays. On Linux
     old and new change places in one step, so a kill leaves one or the other; elsewhere the old one
     is moved away first.
+
+    Raises:
+        OutputError: as :func:`ppcls_sspcab.utils.files.naming_output`.
     """
     target = Path(path).absolute()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-", suffix=".part"))
-    try:
-        temporary.chmod(0o755)
-        yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                with file.open("rb") as written:
-                    os.fsync(written.fileno())
-        _take_place(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with naming_output(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{target.name}-"
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=prefix, suffix=".part"))
+        try:
+            temporary.chmod(0o755)
+            yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    with file.open("rb") as written:
+                        os.fsync(written.fileno())
+            _take_place(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _take_place(new: Path, target: Path) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ppcls_sspcab.utils.files import naming_output
+
 _FORMAT = logging.Formatter("[%(asctime)s] %(levelname)s: %(message)s", "%Y/%m/%d %H:%M:%S")
 
 
@@ -16,6 +18,15 @@ class _AboveTheBar(logging.Handler):
         from tqdm import tqdm
 
         tqdm.write(self.format(record), file=sys.stderr)
+
+
+class _WhileItCan(logging.FileHandler):
+    """Ends with one warning where the disk is full: a log is no reason to lose a run."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        logger = get_logger()
+        logger.removeHandler(self)
+        logger.warning(f"{self.baseFilename}: cannot be written any more: {sys.exc_info()[1]}")
 
 
 def get_logger() -> logging.Logger:
@@ -33,9 +44,14 @@ def get_logger() -> logging.Logger:
 
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
-    """While the block runs, log lines also go to the end of a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8")
+    """While the block runs, log lines also go to the end of a file.
+
+    Raises:
+        OutputError: the file cannot be opened.
+    """
+    with naming_output(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = _WhileItCan(path, encoding="utf-8", errors="surrogateescape")
     handler.setFormatter(_FORMAT)
     logger = get_logger()
     logger.addHandler(handler)

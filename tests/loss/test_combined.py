@@ -53,7 +53,7 @@ def test_arguments_beside_the_weight_reach_the_loss():
         ([{"CELoss": {}}], "Loss.Train.0.CELoss.weight", "is required"),
         ([{"CELoss": None}], "Loss.Train.0.CELoss.weight", "is required"),
         ([{"CELoss": {"weight": "1"}}], "Loss.Train.0.CELoss.weight", "must be a number"),
-        ([{"CELoss": {"weight": -1}}], "Loss.Train.0.CELoss.weight", "must not be negative"),
+        ([{"CELoss": {"weight": -1}}], "Loss.Train.0.CELoss.weight", "must lie in 0"),
         ([{"CELoss": {"weight": 1, "x": 2}}], "Loss.Train.0.CELoss.x", "unknown key"),
         ([CE, CE], "Loss.Train.1.CELoss", "second time"),
     ],

@@ -1,0 +1,434 @@
+"""Files that would run code, lead elsewhere or end in a traceback; every one must be refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import struct
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from ppcls_sspcab.errors import UserError
+
+MARKER = "was-here"
+DEEP = 100_000
+
+HOSTILE: dict[str, Callable[[Path], object]] = {}
+
+
+def refused(name: str, place: Path) -> bool:
+    """Whether one of ``HOSTILE`` ends in a UserError, and nothing of it was run.
+
+    Raises:
+        Exception: what came instead of a UserError.
+    """
+    place.mkdir(parents=True)
+    try:
+        HOSTILE[name](place)
+    except UserError as error:
+        return bool(str(error)) and not (place / MARKER).exists()
+    return False
+
+
+def hostile(function: Callable[[Path], object]) -> Callable[[Path], object]:
+    HOSTILE[function.__name__] = function
+    return function
+
+
+# ---------------------------------------------------------------------------------- pickles
+
+
+class Call:
+    """Pickles as the call of a function."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+def _calls(place: Path) -> dict[str, Any]:
+    marker = str(place / MARKER)
+    return {
+        "mkdir": Call(os.mkdir, marker),
+        "system": Call(os.system, f"touch {marker}"),
+        "eval": Call(eval, f"open({marker!r}, 'w')"),
+        "exec": Call(exec, f"open({marker!r}, 'w')"),
+        "import": Call(__import__, "antigravity"),
+        "popen": Call(subprocess.Popen, ["touch", marker]),
+        "open": Call(io.open, marker, "w"),
+        "numpy_load": Call(np.load, marker),
+        "numpy_fromfile": Call(np.fromfile, "/etc/hostname", np.uint8),
+        "bytearray": Call(bytearray, 10),
+    }
+
+
+def _pickled(kind: str, protocol: int) -> Callable[[Path], object]:
+    def read(place: Path) -> object:
+        from ppcls_sspcab.utils.weights import read_weights
+
+        path = place / "weights.pdparams"
+        content = {"weight": np.ones(2), "more": _calls(place)[kind]}
+        path.write_bytes(pickle.dumps(content, protocol=protocol))
+        return read_weights(path)
+
+    return read
+
+
+for _kind in _calls(Path()):
+    for _protocol in (0, 2, 4, 5):
+        HOSTILE[f"pickle_{_kind}_{_protocol}"] = _pickled(_kind, _protocol)
+
+_STREAMS = {
+    "global": b"cposix\nsystem\n(S'touch MARKER'\ntR.",
+    "instance": b"(S'touch MARKER'\niposix\nsystem\n.",
+    "stack_global": b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x0ctouch MARKER\x85R.",
+    "dotted_name": b"\x80\x04\x8c\x05numpy\x8c\x0fndarray.tofile\x93.",
+    "persistent": b"Pevil\n.",
+    "extension": b"\x80\x02\x82\x01.",
+    "only_a_list": b"\x80\x04]\x94.",
+    "endless_size": b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.",
+    "deep": b"\x80\x02" + b"(" * DEEP + b"t" * DEEP + b".",
+    "nothing": b"",
+}
+
+
+def _stream(content: bytes) -> Callable[[Path], object]:
+    def read(place: Path) -> object:
+        from ppcls_sspcab.utils.weights import read_weights
+
+        path = place / "weights.pdparams"
+        path.write_bytes(content.replace(b"MARKER", str(place / MARKER).encode()))
+        return read_weights(path)
+
+    return read
+
+
+for _name, _content in _STREAMS.items():
+    HOSTILE[f"pickle_stream_{_name}"] = _stream(_content)
+
+
+# ---------------------------------------------------------------------------------- safetensors
+
+
+def _safetensors(header: bytes, data: bytes = b"", length: int | None = None) -> bytes:
+    return struct.pack("<Q", len(header) if length is None else length) + header + data
+
+
+_HEADERS = {
+    "endless_header": _safetensors(b"{}", length=2**63),
+    "no_json": _safetensors(b"{nonsense"),
+    "deep_json": _safetensors(b'{"a":' + b"[" * DEEP + b"]" * DEEP + b"}"),
+    "beyond_the_end": _safetensors(b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}'),
+    "negative_size": _safetensors(
+        b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}', b"1234"
+    ),
+    "overlapping": _safetensors(
+        b'{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},'
+        b'"b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}}',
+        b"123456",
+    ),
+    "unknown_type": _safetensors(b'{"a":{"dtype":"PY","shape":[1],"data_offsets":[0,4]}}', b"1234"),
+    "pickle_inside": pickle.dumps({"a": 1}),
+}
+
+
+def _headed(content: bytes) -> Callable[[Path], object]:
+    def read(place: Path) -> object:
+        from ppcls_sspcab.utils.weights import read_weights
+
+        path = place / "weights.safetensors"
+        path.write_bytes(content)
+        return read_weights(path)
+
+    return read
+
+
+for _name, _content in _HEADERS.items():
+    HOSTILE[f"safetensors_{_name}"] = _headed(_content)
+
+
+# ---------------------------------------------------------------------------------- detectors
+
+_CARD = {
+    "format": 2,
+    "category": "part",
+    "preprocess": {"image_size": [32, 32]},
+    "calibration": None,
+    "pixel_calibration": None,
+    "arch": {"name": "CutPasteNet", "Backbone": {"name": "resnet18"}},
+    "density": {"name": "GaussianDensity"},
+    "score": {"name": "embedding"},
+    "localize": None,
+    "protocol": {},
+}
+
+_CARDS: dict[str, Any] = {
+    "no_json": "{",
+    "deep_json": "[" * DEEP,
+    "a_list": [],
+    "another_format": {**_CARD, "format": 99},
+    "without_arch": {key: value for key, value in _CARD.items() if key != "arch"},
+    "arch_is_a_text": {**_CARD, "arch": "__import__('os').mkdir('x')"},
+    "unknown_arch": {**_CARD, "arch": {"name": "os.system"}},
+    "backbone_evaluated": {
+        **_CARD,
+        "arch": {"name": "CutPasteNet", "Backbone": {"name": "__import__('os').getcwd()"}},
+    },
+    "size_is_a_text": {**_CARD, "preprocess": {"image_size": "32"}},
+    "size_is_endless": {**_CARD, "preprocess": {"image_size": [10**30, 32]}},
+    "calibration_is_foreign": {**_CARD, "calibration": {"evil": 1}},
+    "density_of_nothing": {**_CARD, "density": {}},
+    "score_of_nothing": {**_CARD, "score": {"name": 3}},
+    "localize_is_a_list": {**_CARD, "localize": [1]},
+    "weights_are_missing": _CARD,
+}
+
+
+def _carded(card: Any) -> Callable[[Path], object]:
+    def read(place: Path) -> object:
+        from ppcls_sspcab.detector import Detector
+        from ppcls_sspcab.utils.weights import write_safetensors
+
+        path = place / "detector.safetensors"
+        text = card if isinstance(card, str) else json.dumps(card)
+        write_safetensors(path, {"threshold": np.zeros(())}, {"detector": text})
+        return Detector.load(path)
+
+    return read
+
+
+for _name, _card in _CARDS.items():
+    HOSTILE[f"detector_{_name}"] = _carded(_card)
+
+_PROGRESS = {"step": 0, "seconds": 0.0, "best_metric": None, "best_epoch": None}
+_STATE = {"progress": _PROGRESS, "identity": {}, "schedule": {}, "scaler": None}
+_STATES: dict[str, Any] = {
+    "no_json": "{",
+    "deep_json": "[" * DEEP,
+    "a_list": [],
+    "without_progress": {key: value for key, value in _STATE.items() if key != "progress"},
+    "step_is_a_text": {**_STATE, "progress": {**_PROGRESS, "step": "__import__('os')"}},
+    "foreign_progress": {**_STATE, "progress": {"evil": 1}},
+    "identity_is_a_list": {**_STATE, "identity": [1]},
+}
+
+
+def _stated(state: Any) -> Callable[[Path], object]:
+    def read(place: Path) -> object:
+        from ppcls_sspcab.engine.checkpoint import read_card
+        from ppcls_sspcab.utils.weights import write_safetensors
+
+        path = place / "latest.safetensors"
+        text = state if isinstance(state, str) else json.dumps(state)
+        write_safetensors(path, {"network.a": np.zeros(1)}, {"checkpoint": text})
+        return read_card(path)
+
+    return read
+
+
+for _name, _state in _STATES.items():
+    HOSTILE[f"checkpoint_{_name}"] = _stated(_state)
+
+
+# ---------------------------------------------------------------------------------- exports
+
+_EXPORT = {
+    "format": 1,
+    "category": "part",
+    "input": {"name": "images", "type": "float32"},
+    "preprocess": {"image_size": [32, 32]},
+    "outputs": ["score"],
+    "threshold": 0.0,
+    "scale": 1.0,
+    "files": {},
+}
+_EXPORTS: dict[str, Any] = {
+    "runs_python": "!!python/object/apply:os.mkdir [MARKER]",
+    "deep": "[" * DEEP,
+    "no_text": "\udcff",
+    "a_list": [],
+    "files_is_a_list": {**_EXPORT, "files": ["model.onnx"]},
+    "wrong_hash": {**_EXPORT, "files": {"model.onnx": "0" * 64}},
+    "outputs_are_numbers": {**_EXPORT, "outputs": [1, "score"]},
+    "threshold_is_a_text": {**_EXPORT, "threshold": "__import__('os')"},
+    "threshold_is_endless": {**_EXPORT, "threshold": 10**400},
+    "input_is_a_list": {**_EXPORT, "input": []},
+    "mean_is_a_mapping": {**_EXPORT, "preprocess": {"mean": {"a": 1}}},
+}
+
+
+def _exported(card: Any) -> Callable[[Path], object]:
+    def read(place: Path) -> object:
+        from ppcls_sspcab.runtime.predictor import Predictor
+
+        text = card if isinstance(card, str) else yaml.safe_dump(card)
+        text = text.replace("MARKER", str(place / MARKER))
+        (place / "inference.yml").write_bytes(text.encode("utf-8", "surrogateescape"))
+        (place / "model.onnx").write_bytes(b"nothing")
+        return Predictor(place, backend="onnx")
+
+    return read
+
+
+for _name, _card in _EXPORTS.items():
+    HOSTILE[f"export_{_name}"] = _exported(_card)
+
+
+def _with_hashes(place: Path, *names: str) -> None:
+    """What an attacker would write: a card that names his own files' hashes."""
+    from ppcls_sspcab.utils.files import sha256_of
+
+    card = {**_EXPORT, "files": {name: sha256_of(place / name) for name in names}}
+    (place / "inference.yml").write_text(yaml.safe_dump(card))
+
+
+def _onnx(location: str) -> Callable[[Path], object]:
+    def read(place: Path) -> object:
+        import onnx
+        from onnx import TensorProto, helper
+
+        from ppcls_sspcab.runtime.predictor import Predictor
+
+        model, secret = place / "model", place / "secret.bin"
+        model.mkdir()
+        secret.write_bytes(b"\0" * 16)
+        (model / "link.bin").symlink_to(secret)
+        weight = TensorProto(name="w", data_type=1, dims=[4], data_location=TensorProto.EXTERNAL)
+        where = location.replace("PLACE", str(place))
+        for key, value in (("location", where), ("offset", "0"), ("length", "16")):
+            entry = weight.external_data.add()
+            entry.key, entry.value = key, value
+        graph = helper.make_graph(
+            [helper.make_node("Add", ["images", "w"], ["score"])],
+            "graph",
+            [helper.make_tensor_value_info("images", 1, [4])],
+            [helper.make_tensor_value_info("score", 1, [4])],
+            [weight],
+        )
+        opset = [helper.make_opsetid("", 17)]
+        onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), model / "model.onnx")
+        _with_hashes(model, "model.onnx")
+        return Predictor(model, backend="onnx")
+
+    return read
+
+
+for _name, _location in {
+    "above": "../secret.bin",
+    "absolute": "PLACE/secret.bin",
+    "by_a_link": "link.bin",
+}.items():
+    HOSTILE[f"onnx_reads_{_name}"] = _onnx(_location)
+
+
+@hostile
+def onnx_unknown_operator(place: Path) -> object:
+    import onnx
+    from onnx import helper
+
+    from ppcls_sspcab.runtime.predictor import Predictor
+
+    graph = helper.make_graph(
+        [helper.make_node("Evil", ["images"], ["score"], domain="com.evil")],
+        "graph",
+        [helper.make_tensor_value_info("images", 1, [4])],
+        [helper.make_tensor_value_info("score", 1, [4])],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.evil", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), place / "model.onnx")
+    _with_hashes(place, "model.onnx")
+    return Predictor(place, backend="onnx")
+
+
+def _program(content: str) -> Callable[[Path], object]:
+    def read(place: Path) -> object:
+        from ppcls_sspcab.runtime.predictor import Predictor
+
+        (place / "inference.json").write_text(content.replace("MARKER", str(place / MARKER)))
+        (place / "inference.pdiparams").write_bytes(b"nothing")
+        _with_hashes(place, "inference.json", "inference.pdiparams")
+        return Predictor(place, backend="paddle")
+
+    return read
+
+
+def _saving(operator: str) -> str:
+    operation = {"#": operator, "A": [{"N": "file_path", "AT": {"#": "0.a_str", "D": "MARKER"}}]}
+    return json.dumps({"base_code": {"magic": "pir"}, "program": {"regions": [operation]}})
+
+
+for _name, _content in {
+    "no_json": "{",
+    "deep_json": "[" * DEEP,
+    "empty": "{}",
+    **{
+        f"would_{operator}": _saving(f"1.{operator}")
+        for operator in ("save_combine", "save", "load_combine", "read_file", "py_func", "send_v2")
+    },
+}.items():
+    HOSTILE[f"paddle_{_name}"] = _program(_content)
+
+
+# ---------------------------------------------------------------------------------- configurations
+
+_BASE = Path(__file__).resolve().parents[1] / "configs" / "demo.yaml"
+_YAMLS = {
+    "runs_python": "Global: !!python/object/apply:os.mkdir [MARKER]",
+    "names_python": "Global: {seed: !!python/name:os.system }",
+    "many_aliases": "a: &a [x,x,x,x,x,x,x,x,x]\n"
+    + "\n".join(
+        f"{after}: &{after} [{','.join([f'*{name}'] * 9)}]"
+        for name, after in zip("abcdefghi", "bcdefghij", strict=True)
+    ),
+    "contains_itself": "Global: &a {plugins: [*a]}",
+    "deep": "[" * DEEP,
+    "impossible_date": "Global: {category: 2024-99-99}",
+    "category_above": f"_BASE_: {_BASE}\nGlobal: {{category: ../elsewhere}}",
+    "category_absolute": f"_BASE_: {_BASE}\nGlobal: {{category: /tmp/elsewhere}}",
+    "base_is_itself": "_BASE_: config.yaml",
+    "base_is_a_folder": "_BASE_: .",
+    "no_text": "\udcff\udcfe",
+}
+
+
+def _configured(text: str) -> Callable[[Path], object]:
+    def read(place: Path) -> object:
+        from ppcls_sspcab.config import load_config
+
+        path = place / "config.yaml"
+        content = text.replace("MARKER", str(place / MARKER))
+        path.write_bytes(content.encode("utf-8", "surrogateescape"))
+        return load_config(path)
+
+    return read
+
+
+for _name, _content in _YAMLS.items():
+    HOSTILE[f"config_{_name}"] = _configured(_content)
+
+
+def _listed(row: str) -> Callable[[Path], object]:
+    def read(place: Path) -> object:
+        from ppcls_sspcab.config import load_config
+        from ppcls_sspcab.engine.build import categories
+
+        (place / "one.png").touch()
+        (place / "list.csv").write_text(f"path,label,category\n{row}\n", encoding="utf-8")
+        overrides = ["DataLoader.Train.dataset.name=ListDataset", f"Global.data_root={place}"]
+        return categories(load_config(_BASE, overrides))
+
+    return read
+
+
+HOSTILE["list_category_above"] = _listed("one.png,good,../elsewhere")
+HOSTILE["list_category_absolute"] = _listed("one.png,good,/tmp/elsewhere")
+HOSTILE["list_of_what_is_not_there"] = _listed("../../nowhere.png,good,part")
