@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# Tests share their cores; the variable is read when Paddle is loaded.
+from ppcls_sspcab.utils.launcher import missing_settings
+
+# Paddle reads them when it is loaded. Tests share their cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.update(missing_settings())
 
 import pytest
 
