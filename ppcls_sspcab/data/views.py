@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import signal
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -20,6 +22,7 @@ from ppcls_sspcab.runtime.image import Preprocess
 
 _PASS_KEYS = 1 << 63  # keys of the permutations, apart from those of the samples
 _SHARED_MEMORY = "/dev/shm"
+_PR_SET_PDEATHSIG = 1
 _DEAD_READER = re.compile(r"DataLoader process \((pid\s+\d+)\) exited (.*?)\.? *\(at ")
 
 
@@ -232,8 +235,15 @@ def build_train_loader(
         batch_sampler=numbers,
         collate_fn=collate,
         num_workers=num_workers,
+        worker_init_fn=_end_with_parent,
         use_shared_memory=num_workers > 0 and _fits_shared_memory(batch_bytes * 3 * num_workers),
     )
+
+
+def _end_with_parent(_worker: int) -> None:
+    """Has Linux end a reader process when its parent is killed, which Paddle's does not notice."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _fits_shared_memory(needed: int) -> bool:

@@ -118,6 +118,27 @@ def test_a_killed_reader_process_is_reported(start: Callable[..., Run]) -> None:
     assert "Traceback" not in run.said()
 
 
+def test_a_killed_run_leaves_no_reader_process(start: Callable[..., Run]) -> None:
+    run = start(*LONG, "DataLoader.Train.loader.num_workers=1")
+    run.until("[Train][Epoch 2/")
+    workers = run.children()
+    assert workers
+    run.process.kill()
+    run.end()
+    deadline = time.monotonic() + 120
+    while any(_alive(pid) for pid in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process runs; one that nobody has waited for yet is dead too."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_vanished_picture_is_named(
     start: Callable[..., Run], config: Path, tmp_path: Path, workers: int
