@@ -37,7 +37,10 @@ CONFIG = f"""
 _BASE_: {HERE.parent}/configs/demo.yaml
 Global: {{data_root: DATA, output_dir: OUTPUT, category: all, epochs: 3, iter_per_epoch: 2,
          print_batch_step: 1, device: cpu, model_selection: val_synthetic, plugins: [soak_network]}}
-Arch: {{Backbone: {{name: soak_network}}, Block: {{replace: auto}}, Head: {{hidden_size: 64, bottleneck: 32}}}}
+Arch:
+  Backbone: {{name: soak_network}}
+  Block: {{replace: auto}}
+  Head: {{hidden_size: 64, bottleneck: 32}}
 Preprocess: {{image_size: [32, 32]}}
 DataLoader:
   Train: {{sampler: {{batch_size: 2}}}}
