@@ -222,9 +222,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--max-drop",
         type=float,
-        default=0.5,
+        default=1.0,
         metavar="POINTS",
-        help="of AUROC on synthetic defects that --int8 may cost; default 0.5",
+        help="of AUROC on synthetic defects that --int8 may cost; default 1",
     )
 
     refit = _verb(verbs, "refit", _refit, "fit density and threshold to new good pictures; export")
