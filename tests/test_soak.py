@@ -12,7 +12,8 @@ def test_killed_runs_leave_whole_files_and_come_right(tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_over_many_pictures(tmp_path: Path) -> None:
-    for figure in soak.long_run(tmp_path, 1500):
+    # So few pictures hardly warm up, yet kept pictures and maps would be more than this.
+    for figure in soak.long_run(tmp_path, 1500, growth=0.04):
         assert figure.kept, figure
 
 
