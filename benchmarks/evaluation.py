@@ -152,7 +152,7 @@ class Run:
 @contextmanager
 def _without_onednn() -> Iterator[None]:
     @contextmanager
-    def unchanged(detector: Any, image_size: Any) -> Iterator[Any]:
+    def unchanged(detector: Any) -> Iterator[Any]:
         yield detector
 
     with ExitStack() as stack:

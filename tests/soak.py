@@ -315,6 +315,7 @@ def watch(name: str, words: list[str], count: int, log: Path, most: float) -> Fi
     if process.returncode or len(output.read_text().splitlines()) != count:
         raise Broken(f"{name}: exit code {process.returncode}:\n{log.read_text()[-3000:]}")
     samples = [sample for sample in samples if sample[1]]
+    # One more file may be open at the moment of a look: the picture that is being read.
     total = samples[-1][0]
     early = [s for s in samples if WARM_UP <= s[0] / total < WARM_UP + 0.1] or samples[:1]
     late = [s for s in samples if s[0] / total >= 0.9] or samples[-1:]
@@ -325,7 +326,7 @@ def watch(name: str, words: list[str], count: int, log: Path, most: float) -> Fi
         f"memory of '{name}' after warm-up, handles",
         f"{growth:+.2%} of {memory[0]:.0f} MiB over {count} pictures; {handles[0]} -> "
         f"{handles[1]} handles, {late[-1][3]} children",
-        growth < most and handles[1] <= handles[0] and late[-1][3] == 0,
+        growth < most and handles[1] <= handles[0] + 1 and late[-1][3] == 0,
     )
 
 

@@ -25,7 +25,7 @@ FREE = {
     ("Optimizer", "lr", "learning_rate"): (10**30,),  # stops at the first loss that is not finite
 }
 # An error that names a key.
-SECTION = r": (Global|Arch|Loss|Optimizer|DataLoader|Density|Threshold)\b"
+SECTION = r": (Global|Arch|Loss|Optimizer|DataLoader|Density|Threshold|Localize|Tiling)\b"
 
 Path_ = tuple[Any, ...]
 
@@ -37,10 +37,11 @@ class TinyResNet(nn.Layer):
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2D(3, 32, 3, 2, 1), nn.BatchNorm2D(32)
         self.layer1, self.layer2 = nn.Conv2D(32, 32, 3, 2, 1), nn.Conv2D(32, 32, 3, 2, 1)
+        self.layer3 = nn.Sequential(TinyBlock(), TinyBlock())
         self.layer4 = nn.Sequential(TinyBlock(), TinyBlock())
 
     def forward(self, x: Any) -> Any:
-        return self.layer4(self.layer2(self.layer1(self.bn1(self.conv1(x)))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(self.bn1(self.conv1(x))))))
 
 
 class TinyBlock(nn.Layer):
@@ -74,6 +75,10 @@ def tree_of(file: Path, data: Path) -> dict[str, Any]:
     tree.setdefault("Global", {}).update({"data_root": str(data), "device": "cpu"})
     tree.setdefault("Arch", {})["pretrained"] = False
     tree.setdefault("Preprocess", {})["image_size"] = [32, 32]
+    if "Tiling" in tree:
+        tree["Tiling"]["size"] = [32, 32]
+    if "patch_size" in (tree.get("Localize") or {}):
+        tree["Localize"]["patch_size"] = 16
     return tree
 
 

@@ -27,7 +27,7 @@ def fit(path: Path, *overrides: str) -> FittedDetector:
 def test_the_score_is_the_best_on_synthetic_defects(tiny_yaml: Path) -> None:
     fitted = fit(tiny_yaml, "Score.name=auto")
     aurocs = fitted.synthetic_auroc
-    assert list(aurocs) == ["fused", "map_max", "embedding", "embedding_max", "logit"]
+    assert list(aurocs) == ["fused", "map_max", "embedding", "embedding_max", "place_max", "logit"]
     assert aurocs[fitted.score["name"]] == max(aurocs.values())
     assert fitted.detector.image_score.name == fitted.score["name"]
     assert not fitted.calibration.guaranteed
