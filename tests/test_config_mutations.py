@@ -78,7 +78,7 @@ def tree_of(file: Path, data: Path) -> dict[str, Any]:
     if "Tiling" in tree:
         tree["Tiling"]["size"] = [32, 32]
     if "patch_size" in (tree.get("Localize") or {}):
-        tree["Localize"]["patch_size"] = 16
+        tree["Localize"] |= {"patch_size": 16, "channels": 8}
     return tree
 
 
