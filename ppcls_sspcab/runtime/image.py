@@ -98,6 +98,8 @@ def _read(source: Source, convert: Callable[[Image.Image, str], np.ndarray]) -> 
             return convert(ImageOps.exif_transpose(image), name)
     except ImageError:
         raise
+    except FileNotFoundError:
+        raise _missing(Path(name)) from None
     except Image.UnidentifiedImageError:
         raise ImageError(name, "is no picture of a known kind") from None
     except Exception as error:  # Pillow's readers raise nearly every built-in type on damaged files
@@ -127,8 +129,7 @@ def _opened(source: File, name: str) -> Path | BinaryIO:
     try:
         status = path.stat()
     except FileNotFoundError:
-        reason = "is a link to nothing" if path.is_symlink() else "does not exist"
-        raise ImageError(name, reason) from None
+        raise _missing(path) from None
     if stat.S_ISDIR(status.st_mode):
         raise ImageError(name, "is a folder, not a picture")
     if not stat.S_ISREG(status.st_mode):
@@ -136,6 +137,12 @@ def _opened(source: File, name: str) -> Path | BinaryIO:
     if status.st_size == 0:
         raise ImageError(name, "is empty (0 bytes)")
     return path
+
+
+def _missing(path: Path) -> ImageError:
+    return ImageError(
+        os.fspath(path), "is a link to nothing" if path.is_symlink() else "does not exist"
+    )
 
 
 def _to_rgb(image: Image.Image, name: str) -> np.ndarray:

@@ -179,6 +179,22 @@ def test_what_is_no_picture_raises_image_error(source):
         decode(source)
 
 
+def test_a_picture_that_vanishes_while_it_is_opened_does_not_exist(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(Image.fromarray(RGB)))
+    look = type(path).stat
+
+    def look_and_lose(self, **options):
+        status = look(self, **options)
+        if self == path:
+            path.unlink(missing_ok=True)
+        return status
+
+    monkeypatch.setattr(type(path), "stat", look_and_lose)
+    with pytest.raises(ImageError, match="a.png: does not exist"):
+        decode(path)
+
+
 def test_decompression_bomb_is_refused():
     content = encoded(Image.new("1", (14000, 13000)))
     with warnings.catch_warnings():
