@@ -58,7 +58,11 @@ class OneDNNLayer:
 
     def __call__(self, images: paddle.Tensor) -> list[paddle.Tensor]:
         self._input.copy_from_cpu(np.ascontiguousarray(images.numpy()))
-        self._predictor.run()
+        try:
+            self._predictor.run()
+        finally:
+            # Paddle Inference leaves the process's matrix products with one thread.
+            paddle.base.core.set_num_threads(cpu_threads())
         return [paddle.to_tensor(output.copy_to_cpu()) for output in self._outputs]
 
 
