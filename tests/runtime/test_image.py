@@ -191,7 +191,7 @@ def test_a_picture_that_vanishes_while_it_is_opened_does_not_exist(tmp_path, mon
         return status
 
     monkeypatch.setattr(type(path), "stat", look_and_lose)
-    with pytest.raises(ImageError, match="a.png: does not exist"):
+    with pytest.raises(ImageError, match=r"a\.png: does not exist"):
         decode(path)
 
 
