@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from functools import partial
 
 import numpy as np
 
 from ppcls_sspcab.config import load_config
-from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.detector import Detector
 from ppcls_sspcab.engine.build import (
     build_dataset,
@@ -26,7 +24,7 @@ from ppcls_sspcab.engine.build import (
 )
 from ppcls_sspcab.engine.engine import detector_path
 from ppcls_sspcab.engine.onednn import accelerated
-from ppcls_sspcab.engine.scoring import combine, gather, read_features, run_store, score_parts
+from ppcls_sspcab.engine.scoring import combine, fitting_features, stored_parts
 from ppcls_sspcab.engine.validate import score_aurocs
 from ppcls_sspcab.errors import DataError
 from ppcls_sspcab.metric.image import image_auroc
@@ -46,18 +44,13 @@ def main() -> int:
         raise DataError("Threshold.calibrate_on must be held_out: nothing else is left to compare")
     test = build_store(config, build_dataset(config).test, "reading")
     detector = unfitted_detector(config, network)
-    batch_size = config.eval_sampler.batch_size
-
-    def features(store: ImageStore, title: str) -> dict[str, np.ndarray]:
-        run = partial(read_features, detector)
-        return gather(run_store(run, store, config.preprocess, batch_size, title))
-
+    reading = (config.preprocess, config.eval_sampler.batch_size)
     with accelerated(detector):
-        detector.fit(features(good, "fitting"))
-        good_parts, _ = score_parts(detector, features(held_out, "held-out"), 1)
+        detector.fit(fitting_features(detector, good, *reading))
+        good_parts, _ = stored_parts(detector, held_out, *reading, "held-out", pixels=1)
         detector.image_score.align(good_parts)
         synthetic = score_aurocs(detector, config, held_out, good_parts)
-        parts, _ = score_parts(detector, features(test, "testing"), 1)
+        parts, _ = stored_parts(detector, test, *reading, "testing", pixels=1)
     labels = np.array([sample.label for sample in test.samples])
     print(f"{config.run.category}, seed {config.run.seed}")
     print("| image score | synthetic defects | test pictures |\n|---|---|---|")

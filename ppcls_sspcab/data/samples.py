@@ -194,3 +194,9 @@ def split_note(train: int, test: int) -> str:
         f"no good pictures are set aside for the test: of {train + test} good pictures {test}, "
         f"evenly spread over their order, are kept from training and tested"
     )
+
+
+def evenly_spread(count: int, most: int) -> list[int]:
+    """At most ``most`` of the numbers 0 .. count - 1, the first among them."""
+    kept = min(count, most)
+    return [index * count // kept for index in range(kept)]

@@ -24,6 +24,8 @@ _SPOT, _LINE = (0.015, 0.13), (0.03, 0.3)
 _STRENGTH = (0.2, 1.0)
 # As many as tell a difference of a point of AUROC from chance, where the pictures are few.
 _WANTED = 200
+# Pictures worth spoiling, which stand in memory together.
+MAX_SPOILT = 400
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -254,8 +253,11 @@ class Engine:
             network.eval()
             detector = fit_detector(network, config, good, held_out).detector
             size = config.eval_sampler.batch_size
+
+            def run(images: np.ndarray) -> dict[str, np.ndarray]:
+                return {"score": detect(detector, images)["score"]}
+
             with accelerated(detector):
-                run = partial(detect, detector)
                 found = gather(run_store(run, test, config.preprocess, size, "diagnosing"))
             auroc = float(image_auroc(labels, found["score"]))
             if is_first():

@@ -27,11 +27,11 @@ from ppcls_sspcab.engine.scoring import (
     Outputs,
     combine,
     detect,
-    gather,
+    fitting_features,
     pixel_step,
-    read_features,
     run_store,
     score_parts,
+    stored_parts,
 )
 from ppcls_sspcab.engine.validate import score_aurocs
 from ppcls_sspcab.errors import ConfigError
@@ -77,12 +77,15 @@ def fit_detector(
     detector = unfitted_detector(config, network)
     section = dict(config.get("Score") or DEFAULT_SCORE)
     aurocs: dict[str, float] = {}
+    reading = (config.preprocess, config.eval_sampler.batch_size)
     with accelerated(detector):
-        features = _features(detector, config, good, "fitting")
+        features = fitting_features(detector, good, *reading)
         detector.fit(features)
         if held_out is not None:
-            found = _features(detector, config, held_out, "calibrating")
-            parts, pixels = score_parts(detector, found, CALIBRATION_PIXELS)
+            del features
+            parts, pixels = stored_parts(
+                detector, held_out, *reading, "calibrating", CALIBRATION_PIXELS
+            )
         else:
             parts, pixels = _out_of_fold(network, config, features)
         detector.image_score.align(parts)
@@ -96,12 +99,6 @@ def fit_detector(
     pixel_calibration = _calibrate_pixels(pixels, config, len(parts))
     detector.calibrate(calibration, pixel_calibration)
     return FittedDetector(detector, section, calibration, pixel_calibration, aurocs)
-
-
-def _features(detector: Detector, config: Config, store: ImageStore, title: str) -> Outputs:
-    batch_size = config.eval_sampler.batch_size
-    run = partial(read_features, detector)
-    return gather(run_store(run, store, config.preprocess, batch_size, title))
 
 
 def _out_of_fold(

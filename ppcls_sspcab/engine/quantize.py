@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ppcls_sspcab.config import Config
-from ppcls_sspcab.data.synthetic import synthetic_validation
+from ppcls_sspcab.data.samples import evenly_spread
+from ppcls_sspcab.data.synthetic import MAX_SPOILT, synthetic_validation
 from ppcls_sspcab.engine.build import build_dataset, held_out_share, split_good
 from ppcls_sspcab.engine.onnx_model import folded
 from ppcls_sspcab.errors import ModelError, UserError
@@ -60,8 +61,10 @@ def int8_settings(config: Config, preprocess: Preprocess, max_drop: float) -> In
     share = held_out_share(config) or _APART
     split = split_good(build_dataset(config).train, share, config.run.seed)
     good, held_out = (
-        np.stack([preprocess.load(sample.path) for sample in samples])
-        for samples in (split.train[:: -(-len(split.train) // RANGE_PICTURES)], split.held_out)
+        np.stack(
+            [preprocess.load(samples[index].path) for index in evenly_spread(len(samples), most)]
+        )
+        for samples, most in ((split.train, RANGE_PICTURES), (split.held_out, MAX_SPOILT))
     )
     return Int8Settings(good, held_out, max_drop, config.run.seed)
 
@@ -95,7 +98,7 @@ def quantize(source: Path, target: Path, good: np.ndarray, prepare: Prepare) -> 
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
-    chosen = good[:: -(-len(good) // RANGE_PICTURES)]
+    chosen = good[evenly_spread(len(good), RANGE_PICTURES)]
     model = folded(source)
     add_pre_process_metadata(model)
     quantize_static(

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ppcls_sspcab.config import Config
-from ppcls_sspcab.data.samples import Sample
+from ppcls_sspcab.data.samples import Sample, evenly_spread
 from ppcls_sspcab.data.store import ImageStore
+from ppcls_sspcab.data.synthetic import MAX_SPOILT
 from ppcls_sspcab.detector import Detector, DetectorCard
 from ppcls_sspcab.engine.build import build_store, held_out_share, split_good, tiling_section
 from ppcls_sspcab.engine.engine import (
@@ -113,4 +114,4 @@ def _export(
 
 
 def _stack(store: ImageStore) -> np.ndarray:
-    return np.stack([store[index] for index in range(len(store))])
+    return np.stack([store[index] for index in evenly_spread(len(store), MAX_SPOILT)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,14 +12,20 @@ import paddle
 from paddle.distributed import get_rank
 from tqdm import tqdm
 
+from ppcls_sspcab.data.samples import evenly_spread
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.detector import Detector
 from ppcls_sspcab.engine.distributed import exchanged, ranks
 from ppcls_sspcab.runtime.image import Preprocess
 from ppcls_sspcab.scoring.base import ImageScore
+from ppcls_sspcab.utils.logging import get_logger
 
 T = TypeVar("T")
 Outputs = dict[str, np.ndarray]
+
+# Memory for what the network says of good pictures. A Gaussian gains little by more of them.
+FIT_BYTES = 512 << 20
+_FEWEST_FITTED = 32
 
 
 def read_ahead(batches: Sequence[Sequence[Any]], read: Callable[[Sequence[Any]], T]) -> Iterator[T]:
@@ -70,19 +77,21 @@ def run_store(
     preprocess: Preprocess,
     batch_size: int,
     title: str,
+    pictures: Sequence[int] | None = None,
 ) -> Iterator[Outputs]:
-    """``run(images)`` of all pictures of a store, batch by batch, in order.
+    """``run(images)`` of a store's pictures, all or those given, batch by batch, in order.
 
     Several ranks (:mod:`ppcls_sspcab.engine.distributed`) share the batches; each yields them all.
     """
+    pictures = range(len(store)) if pictures is None else pictures
 
     def read(indices: Sequence[int]) -> np.ndarray:
         return preprocess.normalize(np.stack([store[index] for index in indices]))
 
-    batches = chunks(range(len(store)), batch_size)
+    batches = chunks(pictures, batch_size)
     rounds = chunks(batches, ranks())
     own = [turn[min(get_rank(), len(turn) - 1)] for turn in rounds]
-    with tqdm(total=len(store), desc=title, unit="pictures", disable=None, leave=False) as bar:
+    with tqdm(total=len(pictures), desc=title, unit="pictures", disable=None, leave=False) as bar:
         for turn, images in zip(rounds, read_ahead(own, read), strict=True):
             found = run(images)
             everywhere = exchanged(found, batch_size) if ranks() > 1 else [found]
@@ -98,6 +107,43 @@ def gather(outputs: Iterable[Outputs]) -> Outputs:
     if len(parts) == 1:
         return parts[0]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def fitting_features(
+    detector: Detector, store: ImageStore, preprocess: Preprocess, batch_size: int
+) -> Outputs:
+    """What :func:`read_features` gives for the pictures that a detector is fitted to.
+
+    These are all pictures, or as many, evenly spread, as ``FIT_BYTES`` hold the features of.
+    """
+    run = partial(read_features, detector)
+    first = run(preprocess.normalize(store[0][None]))
+    each = sum(value.nbytes for value in first.values())
+    pictures = evenly_spread(len(store), max(_FEWEST_FITTED, FIT_BYTES // each))
+    if len(pictures) < len(store):
+        get_logger().info(
+            f"fitting to {len(pictures)} of {len(store)} good pictures, evenly spread: their "
+            f"features fill {FIT_BYTES >> 20} MiB"
+        )
+    return gather(run_store(run, store, preprocess, batch_size, "fitting", pictures))
+
+
+def stored_parts(
+    detector: Detector,
+    store: ImageStore,
+    preprocess: Preprocess,
+    batch_size: int,
+    title: str,
+    pixels: int,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """:func:`score_parts` of a store's pictures, of whose features one batch is kept at a time."""
+
+    def run(images: np.ndarray) -> Outputs:
+        parts, values = score_parts(detector, read_features(detector, images), pixels)
+        return {"parts": parts} if values is None else {"parts": parts, "pixels": values}
+
+    found = gather(run_store(run, store, preprocess, batch_size, title))
+    return found["parts"], found.get("pixels")
 
 
 @paddle.no_grad()

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 from paddle import nn
 
 from ppcls_sspcab.config import Config
+from ppcls_sspcab.data.samples import evenly_spread
 from ppcls_sspcab.data.store import ImageStore
-from ppcls_sspcab.data.synthetic import synthetic_validation
+from ppcls_sspcab.data.synthetic import MAX_SPOILT, synthetic_validation
 from ppcls_sspcab.detector import Detector
 from ppcls_sspcab.engine.build import unfitted_detector
 from ppcls_sspcab.engine.onednn import accelerated
 from ppcls_sspcab.engine.scoring import (
     chunks,
     combine,
+    fitting_features,
     gather,
     read_features,
-    run_store,
     score_parts,
+    stored_parts,
 )
 from ppcls_sspcab.metric.image import image_auroc
 
@@ -43,12 +43,10 @@ def synthetic_auroc(
     was_training = network.training
     network.eval()
     detector = unfitted_detector(config, network)
-    batch_size = config.eval_sampler.batch_size
+    reading = (config.preprocess, config.eval_sampler.batch_size)
     with accelerated(detector):
-        run = partial(read_features, detector)
-        detector.fit(gather(run_store(run, good, config.preprocess, batch_size, "fitting")))
-        found = gather(run_store(run, held_out, config.preprocess, batch_size, "validating"))
-        parts, _ = score_parts(detector, found, pixels=1)
+        detector.fit(fitting_features(detector, good, *reading))
+        parts, _ = stored_parts(detector, held_out, *reading, "validating", pixels=1)
         detector.image_score.align(parts)
         aurocs = score_aurocs(detector, config, held_out, parts)
     if was_training:
@@ -62,10 +60,12 @@ def score_aurocs(
     """AUROC of a fitted detector's image score, or of all candidates for it, by name.
 
     Args:
-        held_out: good pictures that nothing was fitted to; the defects are made from them.
+        held_out: good pictures that nothing was fitted to; the defects are made from them, or of
+            many from ``MAX_SPOILT``, evenly spread.
         good_parts: float [N, P], the parts of these pictures.
     """
-    pictures = np.stack([held_out[index] for index in range(len(held_out))])
+    chosen = evenly_spread(len(held_out), MAX_SPOILT)
+    pictures = np.stack([held_out[index] for index in chosen])
     images, _, _, _ = synthetic_validation(pictures, config.run.seed)
     defective = images[len(pictures) :]
     found = gather(

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ppcls_sspcab.config import load_config
+from ppcls_sspcab.data.samples import evenly_spread
 from ppcls_sspcab.detector import Detector
-from ppcls_sspcab.engine.build import build_network, good_stores
+from ppcls_sspcab.engine import scoring
+from ppcls_sspcab.engine.build import build_network, good_stores, unfitted_detector
 from ppcls_sspcab.engine.engine import Engine, detector_path
 from ppcls_sspcab.engine.fit import FittedDetector, fit_detector
 from ppcls_sspcab.engine.scoring import detect
@@ -42,6 +46,49 @@ def test_validation_goes_by_the_score_that_will_be_used(tiny_yaml: Path) -> None
     assert network.training
     network.eval()
     assert figure == max(fit_detector(network, config, good, held_out).synthetic_auroc.values())
+
+
+def test_of_many_pictures_those_are_fitted_to_that_memory_holds(
+    tiny_yaml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(tiny_yaml)
+    network = build_network(config)
+    network.eval()
+    detector = unfitted_detector(config, network)
+    good, held_out = good_stores(config)
+    assert len(good) == 10
+    pictures = config.preprocess.normalize(np.stack([good[i] for i in range(10)]))
+    whole = scoring.read_features(detector, pictures)
+    bytes_of_one = sum(value[0].nbytes for value in whole.values())
+    for bytes_, fewest, expected in (
+        (10 * bytes_of_one, 2, list(range(10))),
+        (5 * bytes_of_one + 1, 2, [0, 2, 4, 6, 8]),
+        (bytes_of_one - 1, 3, [0, 3, 6]),
+    ):
+        monkeypatch.setattr(scoring, "FIT_BYTES", bytes_)
+        monkeypatch.setattr(scoring, "_FEWEST_FITTED", fewest)
+        found = scoring.fitting_features(detector, good, config.preprocess, 4)
+        assert found.keys() == whole.keys()
+        for name, values in found.items():
+            np.testing.assert_allclose(values, whole[name][expected], rtol=1e-4, atol=1e-5)
+
+    # What is never in memory together gives the same as what is.
+    detector.fit(whole)
+    parts, pixels = scoring.stored_parts(detector, held_out, config.preprocess, 1, "test", 100)
+    calm = config.preprocess.normalize(np.stack([held_out[i] for i in range(len(held_out))]))
+    together = scoring.score_parts(detector, scoring.read_features(detector, calm), 100)
+    np.testing.assert_allclose(parts, together[0], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(pixels, together[1], rtol=1e-3, atol=1e-3)
+
+
+@given(st.integers(1, 500), st.integers(1, 500))
+def test_evenly_spread_leaves_no_gap(count: int, most: int) -> None:
+    chosen = evenly_spread(count, most)
+    assert chosen[0] == 0
+    assert len(chosen) == min(count, most)
+    gaps = np.diff([*chosen, count])
+    assert gaps.min() >= 1
+    assert gaps.max() - gaps.min() <= 1
 
 
 def test_a_detector_without_a_map_has_no_pixel_threshold(tiny_yaml: Path) -> None:
