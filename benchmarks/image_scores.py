@@ -12,13 +12,13 @@ import argparse
 import sys
 
 import numpy as np
+from paddle import nn
 
-from ppcls_sspcab.config import load_config
+from ppcls_sspcab.config import Config, load_config
 from ppcls_sspcab.detector import Detector
 from ppcls_sspcab.engine.build import (
     build_dataset,
     build_store,
-    candidate_sections,
     good_stores,
     unfitted_detector,
 )
@@ -38,7 +38,24 @@ def main() -> int:
     options = parser.parse_args()
     config = load_config(options.config, [*options.override, "Score={name: auto}"])
     config.load_plugins()
-    network = Detector.load(detector_path(config))[0].network
+    synthetic, tested = score_figures(config, Detector.load(detector_path(config))[0].network)
+    print(f"{config.run.category}, seed {config.run.seed}")
+    print("| image score | synthetic defects | test pictures |\n|---|---|---|")
+    for name, auroc in tested.items():
+        print(f"| {name} | {synthetic[name]:.4f} | {auroc:.4f} |")
+    return 0
+
+
+def score_figures(config: Config, network: nn.Layer) -> tuple[dict[str, float], dict[str, float]]:
+    """Image AUROC of every image score by its name: on synthetic defects, and on test pictures.
+
+    Args:
+        config: its ``Score`` is ``auto``.
+        network: trained, in evaluation mode.
+
+    Raises:
+        DataError: no good pictures are held out.
+    """
     good, held_out = good_stores(config)
     if held_out is None:
         raise DataError("Threshold.calibrate_on must be held_out: nothing else is left to compare")
@@ -52,17 +69,12 @@ def main() -> int:
         synthetic = score_aurocs(detector, config, held_out, good_parts)
         parts, _ = stored_parts(detector, test, *reading, "testing", pixels=1)
     labels = np.array([sample.label for sample in test.samples])
-    print(f"{config.run.category}, seed {config.run.seed}")
-    print("| image score | synthetic defects | test pictures |\n|---|---|---|")
-    for section, score, columns in zip(
-        candidate_sections(config),
-        detector.image_score.candidates(),
-        detector.image_score.split(parts),
-        strict=True,
-    ):
-        tested = image_auroc(labels, combine(score, columns))
-        print(f"| {section['name']} | {synthetic[score.name]:.4f} | {tested:.4f} |")
-    return 0
+    columns = detector.image_score.split(parts)
+    tested = {
+        score.name: float(image_auroc(labels, combine(score, own)))
+        for score, own in zip(detector.image_score.candidates(), columns, strict=True)
+    }
+    return synthetic, tested
 
 
 if __name__ == "__main__":

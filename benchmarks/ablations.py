@@ -1,0 +1,180 @@
+"""What each part of the recipe is worth: one part changed at a time, a short training, all seeds.
+
+``python benchmarks/ablations.py run --data ROOT --pretrained FILE`` trains every row of ``ROWS``
+(``--row``: only one) on every category with every seed, and fits all image scores to each network.
+A run whose figures lie below ``--work`` is not run again. ``collect`` gathers them into
+``docs/results/ablations.json``, and ``print`` prints the table, to which a test holds
+``docs/results.md``.
+
+The protocol is the CPU recipe at 128 px, with half as many source pictures and 60 steps: small
+enough for three seeds of everything, and on grid not yet perfect, so that rows can differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import common
+from ppcls_sspcab.utils.files import atomic_write
+from ppcls_sspcab.utils.launcher import launch, machine
+
+STORE = common.CONFIGS.parent / "docs" / "results" / "ablations.json"
+CONFIG = common.CONFIGS / "cutpaste_sspcab_cpu.yaml"
+PROTOCOL = (
+    "Preprocess.image_size=[128, 128]",
+    "DataLoader.Train.sampler.batch_size=16",
+    "Global.epochs=3",
+    "DataLoader.Train.loader.num_workers=0",
+)
+FIGURES = "ablation.json"
+KERNEL = "embedding, kernel density"
+SCORES = ("fused", "embedding", KERNEL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One change of the recipe.
+
+    Attributes:
+        title: as the table names it.
+        overrides: ``KEY=VALUE`` as ``-o`` takes them.
+    """
+
+    title: str
+    overrides: tuple[str, ...] = ()
+
+
+def _loss(weight: float, detach: bool = False) -> str:
+    block = f"{{SSPCABLoss: {{weight: {weight}, detach_target: {str(detach).lower()}}}}}"
+    return f"Loss.Train=[{{CELoss: {{weight: 1.0}}}}, {block}]"
+
+
+def _variant(name: str) -> tuple[str, str]:
+    transforms = (
+        f"[{{RandomTranslation: null}}, {{ColorJitter: null}}, {{CutPaste: {{variant: {name}}}}}]"
+    )
+    return f"DataLoader.Train.dataset.transform_ops={transforms}", "Arch.class_num=2"
+
+
+ROWS = {
+    "full": Row("the recipe: SSPCAB, λ 0.1, 3way, one hidden layer"),
+    "no-sspcab": Row("without SSPCAB", ("Arch.Block=null", "Loss.Train=[{CELoss: {weight: 1.0}}]")),
+    "lambda-0": Row("SSPCAB, λ 0", (_loss(0),)),
+    "lambda-0.01": Row("SSPCAB, λ 0.01", (_loss(0.01),)),
+    "lambda-1": Row("SSPCAB, λ 1", (_loss(1),)),
+    "detach": Row("SSPCAB, λ 0.1, target detached", (_loss(0.1, detach=True),)),
+    "deep-head": Row("three hidden layers", ("Arch.Head.hidden_layers=3",)),
+    "normal": Row("CutPaste normal", _variant("normal")),
+    "scar": Row("CutPaste scar", _variant("scar")),
+    "union": Row("CutPaste union", _variant("union")),
+}
+
+
+def main() -> int:
+    """Runs or prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("verb", choices=["run", "collect", "print"])
+    parser.add_argument("--row", choices=ROWS, help="only this one")
+    parser.add_argument("--data", help="folder of the categories")
+    parser.add_argument("--pretrained", help="file of ImageNet weights")
+    parser.add_argument("--categories", default="grid,bottle")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--work", default="ablation_output", help="folder of the trainings")
+    options = parser.parse_args()
+    if options.verb == "collect":
+        found = [json.loads(path.read_text("utf-8")) for path in _figures(options.work)]
+        atomic_write(STORE, json.dumps(found, indent=1) + "\n")
+        return 0
+    if options.verb == "print":
+        print(table())
+        return 0
+    launch()
+    for category in options.categories.split(","):
+        for seed in range(options.seeds):
+            for name in [options.row] if options.row else ROWS:
+                _run(name, category, seed, options)
+    return 0
+
+
+def _run(name: str, category: str, seed: int, options: argparse.Namespace) -> None:
+    folder = Path(options.work) / name / f"seed_{seed}"
+    path = folder / category / FIGURES
+    if path.exists():
+        return
+    from benchmarks.image_scores import score_figures
+    from ppcls_sspcab.config import load_config
+    from ppcls_sspcab.detector import Detector
+    from ppcls_sspcab.engine.engine import Engine
+
+    overrides = [
+        *PROTOCOL,
+        *ROWS[name].overrides,
+        f"Global.data_root={options.data}",
+        f"Global.category={category}",
+        f"Global.seed={seed}",
+        f"Global.output_dir={folder}",
+        f"Arch.pretrained={options.pretrained}",
+    ]
+    started = time.monotonic()
+    (detector,) = Engine(load_config(CONFIG, overrides), "train").train()
+    network = Detector.load(detector)[0].network
+    overrides.append("Score={name: auto}")
+    synthetic, found = score_figures(load_config(CONFIG, overrides), network)
+    overrides.append("Density={name: KernelDensity}")
+    _, by_kernel = score_figures(load_config(CONFIG, overrides), network)
+    result = {
+        "row": name,
+        "category": category,
+        "seed": seed,
+        "image_auroc": {**found, KERNEL: by_kernel["embedding"]},
+        "synthetic_auroc": synthetic,
+        "seconds": time.monotonic() - started,
+        "machine": machine(),
+    }
+    atomic_write(path, json.dumps(result, indent=2) + "\n")
+
+
+def _figures(work: str) -> list[Path]:
+    return sorted(Path(work).glob(f"*/seed_*/*/{FIGURES}"))
+
+
+def table() -> str:
+    """The Markdown table of every run that was collected."""
+    found = json.loads(STORE.read_text(encoding="utf-8"))
+    categories = sorted({run["category"] for run in found}, reverse=True)
+    columns = [(category, score) for category in categories for score in SCORES]
+    rows = []
+    for name, row in ROWS.items():
+        runs = [run for run in found if run["row"] == name]
+        cells = [
+            _cell([run["image_auroc"][score] for run in runs if run["category"] == category])
+            for category, score in columns
+        ]
+        seeds = len({run["seed"] for run in runs})
+        rows.append([row.title, seeds, *cells, f"`--row {name}`"])
+    header = [
+        "",
+        "seeds",
+        *(f"{category}: {score}" for category, score in columns),
+        "command: C and",
+    ]
+    return common.table(header, rows)
+
+
+def _cell(values: list[float]) -> str:
+    if not values:
+        return "–"
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.3f}{spread}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
