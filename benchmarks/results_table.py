@@ -8,16 +8,30 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import common
 from ppcls_sspcab.utils.launcher import machine
 
 STORE = Path(__file__).resolve().parents[1] / "docs" / "results"
 HEADER = (
-    "| category | steps | image score | image AUROC (95 %) | false alarms | missed | "
-    "pixel AUROC | AUPRO | s/step |"
+    "category",
+    "steps",
+    "seeds",
+    "image score",
+    "image AUROC",
+    "each seed (95 %)",
+    "false alarms",
+    "missed",
+    "pixel AUROC",
+    "AUPRO",
+    "s/step",
+    "training, minutes",
 )
 
 
@@ -36,29 +50,41 @@ def collect(output_dirs: list[Path]) -> None:
 
 
 def table() -> str:
-    """The Markdown table of everything in ``docs/results``."""
-    rows = [HEADER, "|" + "---|" * (HEADER.count("|") - 1)]
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in STORE.glob("*.json")]
-    for results in sorted(found, key=lambda r: (r["category"], r["protocol"]["steps"])):
-        rows.append("| " + " | ".join(_cells(results)) + " |")
-    return "\n".join(rows)
+    """The Markdown table of everything in ``docs/results``, the seeds of a row together."""
+    rows: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for path in sorted(STORE.glob("*_steps_seed_*.json")):
+        results = json.loads(path.read_text(encoding="utf-8"))
+        rows.setdefault((results["category"], results["protocol"]["steps"]), []).append(results)
+    return common.table(HEADER, [_cells(*key, rows[key]) for key in sorted(rows)])
 
 
-def _cells(results: dict[str, Any]) -> list[str]:
-    protocol, counts = results["protocol"], results["counts"]
-    low, high = results["intervals"]["image_auroc"]
-    steps = protocol["steps"]
+def _cells(category: str, steps: int, runs: list[dict[str, Any]]) -> list[str]:
+    aurocs = [run["image_auroc"] for run in runs]
+    spread = f" ± {statistics.stdev(aurocs):.3f}" if len(aurocs) > 1 else ""
+    intervals = [run["intervals"]["image_auroc"] for run in runs]
+    seconds = [run["protocol"]["training_seconds"] for run in runs]
     return [
-        results["category"],
+        category,
         str(steps) if steps else "0 (untrained)",
-        protocol["image_score"],
-        f"{results['image_auroc']:.3f} ({low:.3f} - {high:.3f})",
-        f"{counts['false_alarms']} of {counts['good']}",
-        f"{counts['missed']} of {counts['bad']}",
-        f"{results['pixel_auroc']:.3f}",
-        f"{results['aupro']:.3f}",
-        f"{protocol['training_seconds'] / steps:.1f}" if steps else "-",
+        str(len(runs)),
+        ", ".join(dict.fromkeys(run["protocol"]["image_score"] for run in runs)),
+        f"{statistics.fmean(aurocs):.3f}{spread}",
+        "; ".join(
+            f"{auroc:.3f} ({low:.3f} - {high:.3f})"
+            for auroc, (low, high) in zip(aurocs, intervals, strict=True)
+        ),
+        _share(runs, "false_alarms", "good"),
+        _share(runs, "missed", "bad"),
+        f"{statistics.fmean(run['pixel_auroc'] for run in runs):.3f}",
+        f"{statistics.fmean(run['aupro'] for run in runs):.3f}",
+        f"{statistics.fmean(seconds) / steps:.1f}" if steps else "–",
+        f"{max(seconds) / 60:.1f}" if steps else "–",
     ]
+
+
+def _share(runs: list[dict[str, Any]], what: str, of: str) -> str:
+    found, whole = (sum(run["counts"][name] for run in runs) for name in (what, of))
+    return f"{found} of {whole}"
 
 
 def main() -> int:

@@ -197,12 +197,13 @@ def _paste_into(view: np.ndarray, image: np.ndarray, paste: Paste) -> None:
     bottom, right = paste.top + paste.height, paste.left + paste.width
     patch = np.ascontiguousarray(image[paste.top : bottom, paste.left : right])
     patch = recolor(patch, paste.color)
-    rows, columns, inside = _inverse_map(paste)
-    target = view[paste.target_top :, paste.target_left :][: inside.shape[0], : inside.shape[1]]
+    target = view[paste.target_top :, paste.target_left :]
     if paste.angle == 0:
-        target[:] = patch
-    else:
-        target[inside] = _bilinear(patch, rows[inside], columns[inside])
+        target[: paste.height, : paste.width] = patch
+        return
+    rows, columns, inside = _inverse_map(paste)
+    box = target[: inside.shape[0], : inside.shape[1]]
+    box[inside] = _bilinear(patch, rows[inside], columns[inside])
 
 
 def _inverse_map(paste: Paste) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
