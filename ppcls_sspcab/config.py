@@ -360,7 +360,7 @@ class Config:
         return calibration, {name: value for name, value in section.items() if name not in fields}
 
     def _check_data_loader(self) -> None:
-        parts = {"Train": ("dataset", "sampler", "loader"), "Eval": ("sampler", "loader")}
+        parts = {"Train": ("dataset", "sampler", "loader"), "Eval": ("sampler",)}
         for name in self.tree["DataLoader"]:
             if name not in parts:
                 raise ConfigError(f"DataLoader.{name}", f"unknown key{did_you_mean(name, parts)}")
@@ -375,7 +375,6 @@ class Config:
         self.train_sampler = self.section(SamplerSection, "DataLoader.Train.sampler")
         self.train_loader = self.section(LoaderSection, "DataLoader.Train.loader")
         self.eval_sampler = self.section(SamplerSection, "DataLoader.Eval.sampler")
-        self.eval_loader = self.section(LoaderSection, "DataLoader.Eval.loader")
 
 
 class _NamingFiles:

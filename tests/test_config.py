@@ -101,6 +101,7 @@ def test_overrides_are_parsed_as_yaml_and_reach_into_lists() -> None:
         ("Arch: 3", "Arch", "missing or is no mapping"),
         ("Threshold: {held_out_share: 1.5}", "Threshold", "held_out_share"),
         ("DataLoader: {Trian: {}}", "DataLoader.Trian", "did you mean 'Train'"),
+        ("DataLoader: {Eval: {loader: {num_workers: 2}}}", "DataLoader.Eval.loader", "unknown key"),
         ("DataLoader: {Train: {sampler: {batch_size: 0}}}", "DataLoader.Train.sampler", "least 1"),
     ],
 )
