@@ -240,12 +240,13 @@ def test_the_network_runs_once_for_score_and_map(
 
 
 def test_a_tiled_picture_scores_as_its_worst_tile(images: np.ndarray) -> None:
-    tiled = fitted(images, FUSED, MAPS["tiles"][0], TILES)
+    by_max = {**FUSED, "combine": "max"}
+    tiled = fitted(images, by_max, MAPS["tiles"][0], TILES)
     paddle.seed(0)
     network = ARCHITECTURES.build(ARCH, "Arch")
     network.eval()
     plain = build_detector(
-        network, (32, 32), {"name": "GaussianDensity"}, FUSED, MAPS["tiles"][0], None
+        network, (32, 32), {"name": "GaussianDensity"}, by_max, MAPS["tiles"][0], None
     )
     load_fitted_arrays(plain, fitted_arrays(tiled))
     tiles = [uncalibrated(plain, images[..., first : first + 32]) for first in (0, 16)]

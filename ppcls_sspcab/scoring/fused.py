@@ -16,7 +16,7 @@ from ppcls_sspcab.scoring.base import DensityFactory, Features, ImageScore
 
 @IMAGE_SCORES.register_as("fused")
 class FusedScore(ImageScore):
-    """The maximum, or the mean, of scores brought to one scale by good pictures.
+    """The mean, or the maximum, of scores brought to one scale by good pictures.
 
     Each part becomes ``(part - median) / spread``, with the median and the robust spread of its
     values on good pictures that nothing was fitted to; bad pictures are never looked at.
@@ -24,7 +24,7 @@ class FusedScore(ImageScore):
     Args:
         density, network, image_size: what the parts are built with.
         parts: names of scores, or sections with a ``name``.
-        combine: ``max``: the part that is most alarmed decides; or ``mean``.
+        combine: ``mean``; or ``max``: the part that is most alarmed decides, alone.
 
     Buffers: ``median`` and ``spread``, float32 [P].
 
@@ -42,7 +42,7 @@ class FusedScore(ImageScore):
         network: nn.Layer,
         image_size: list[int],
         parts: list[str | dict[str, Any]],
-        combine: Literal["max", "mean"] = "max",
+        combine: Literal["mean", "max"] = "mean",
     ) -> None:
         super().__init__({"median": (len(parts),), "spread": (len(parts),)})
         if len(parts) < 2:
