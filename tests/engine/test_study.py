@@ -209,8 +209,10 @@ def test_a_failed_run_is_reported_and_the_rest_goes_on(
 
 
 def command(arguments: Sequence[str]) -> subprocess.Popen[str]:
+    # A shell starts what it runs in the background with SIGINT ignored, and children inherit it.
     script = (
-        "import sys; from ppcls_sspcab.engine import study; from ppcls_sspcab.cli import main;"
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from ppcls_sspcab.engine import study; from ppcls_sspcab.cli import main;"
         f"study.COMMAND, study.POLL = {FAKE!r}, 0.05; sys.exit(main({list(arguments)!r}))"
     )
     return subprocess.Popen(
