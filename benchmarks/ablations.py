@@ -3,8 +3,7 @@
 ``python benchmarks/ablations.py run --data ROOT --pretrained FILE`` trains every row of ``ROWS``
 (``--row``: only one) on every category with every seed, and fits all image scores to each network.
 A run whose figures lie below ``--work`` is not run again. ``collect`` gathers them into
-``docs/results/ablations.json``, and ``print`` prints the table, to which a test holds
-``docs/results.md``.
+``docs/results/ablations.json``, and ``print`` prints the table.
 
 The protocol is the CPU recipe at 128 px, with half as many source pictures and 40 steps: small
 enough for three seeds of everything, and on grid not yet perfect, so that rows can differ.
@@ -15,7 +14,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import statistics
 import sys
 import time
 from pathlib import Path
@@ -155,8 +153,9 @@ def table() -> str:
     for name, row in ROWS.items():
         runs = [run for run in found if run["row"] == name]
         cells = [
-            _cell([run["image_auroc"][score] for run in runs if run["category"] == category])
+            common.mean_and_spread(values) if values else "–"
             for category, score in columns
+            for values in [[r["image_auroc"][score] for r in runs if r["category"] == category]]
         ]
         seeds = len({run["seed"] for run in runs})
         rows.append([row.title, seeds, *cells, f"`--row {name}`"])
@@ -164,16 +163,9 @@ def table() -> str:
         "",
         "seeds",
         *(f"{category}: {score}" for category, score in columns),
-        "command: C and",
+        "run with",
     ]
     return common.table(header, rows)
-
-
-def _cell(values: list[float]) -> str:
-    if not values:
-        return "–"
-    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.3f}{spread}"
 
 
 if __name__ == "__main__":

@@ -112,6 +112,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
+def mean_and_spread(values: Sequence[float]) -> str:
+    """The mean of figures, with their standard deviation (n - 1) if there are several."""
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.3f}{spread}"
+
+
 def verdict(value: float, target: float, lower_is_better: bool = False) -> str:
     """Whether a figure reaches its target, for a cell."""
     met = value <= target if lower_is_better else value >= target

@@ -58,8 +58,9 @@ Recipe = tuple[int, int]  # steps, and source pictures of a step
 
 def table() -> str:
     """The Markdown table of the shipped recipe and the untrained network, seeds together."""
-    run = load_config(CONFIG, [])
-    shipped = (run.run.epochs * run.run.iter_per_epoch, run.train_sampler.batch_size)
+    config = load_config(CONFIG, [])
+    steps = config.run.epochs * config.run.iter_per_epoch
+    shipped = (steps, config.train_sampler.batch_size)
     rows = {
         (category, recipe): runs
         for (category, recipe), runs in _collected().items()
@@ -78,7 +79,14 @@ def tried() -> str:
             tested = [run["image_auroc"] for run in runs]
             minutes = max(run["protocol"]["training_seconds"] for run in runs) / 60
             rows.append(
-                [category, _name(recipe), len(runs), _mean(best), f"{minutes:.1f}", _mean(tested)]
+                [
+                    category,
+                    _name(recipe),
+                    len(runs),
+                    common.mean_and_spread(best),
+                    f"{minutes:.1f}",
+                    common.mean_and_spread(tested),
+                ]
             )
     header = ["category", "steps x source pictures", "seeds", "synthetic defects"]
     return common.table([*header, "training, minutes", "test pictures (a diagnosis)"], rows)
@@ -99,11 +107,6 @@ def _name(recipe: Recipe) -> str:
     return f"{recipe[0]} x {recipe[1]}" if recipe[0] else "0 (untrained)"
 
 
-def _mean(values: list[float]) -> str:
-    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.3f}{spread}"
-
-
 def _cells(category: str, recipe: Recipe, runs: list[dict[str, Any]]) -> list[str]:
     aurocs, steps = [run["image_auroc"] for run in runs], recipe[0]
     intervals = [run["intervals"]["image_auroc"] for run in runs]
@@ -113,7 +116,7 @@ def _cells(category: str, recipe: Recipe, runs: list[dict[str, Any]]) -> list[st
         _name(recipe),
         str(len(runs)),
         ", ".join(dict.fromkeys(run["protocol"]["image_score"] for run in runs)),
-        _mean(aurocs),
+        common.mean_and_spread(aurocs),
         "; ".join(
             f"{auroc:.3f} ({low:.3f} - {high:.3f})"
             for auroc, (low, high) in zip(aurocs, intervals, strict=True)
