@@ -25,6 +25,9 @@ _MALLOC = {
     "MALLOC_TOP_PAD_": str(256 << 20),
 }
 
+# Without it the MKL of Paddle's CPU wheel takes its slowest path on AMD.
+_AVX2, _AVX512 = "5", "7"
+
 
 def launch() -> dict[str, str]:
     """Restarts the process with the settings that the user's environment lacks.
@@ -55,8 +58,7 @@ def missing_settings() -> dict[str, str]:
     """The variables that would make Paddle faster on this CPU and that the user has not set."""
     settings = {"OMP_NUM_THREADS": str(cpu_threads())}
     if _vendor() == "AuthenticAMD":
-        # Without it the MKL of Paddle's CPU wheel takes its slowest path on AMD.
-        settings["MKL_DEBUG_CPU_TYPE"] = "5"
+        settings["MKL_DEBUG_CPU_TYPE"] = _AVX512 if _has_avx512() else _AVX2
     if _is_glibc():
         settings |= _MALLOC
     return {name: value for name, value in settings.items() if name not in os.environ}
@@ -146,6 +148,12 @@ def _quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgr
 
 def _vendor() -> str:
     return _cpuinfo("vendor_id")
+
+
+def _has_avx512() -> bool:
+    """Whether the processor has all that MKL's AVX-512 kernels use."""
+    needed = {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}
+    return needed <= set(_cpuinfo("flags").split())
 
 
 def _cpuinfo(key: str) -> str:

@@ -181,9 +181,25 @@ def test_threads_are_shared_between_local_ranks(monkeypatch):
 def test_mkl_is_set_on_amd_only(monkeypatch):
     monkeypatch.delenv("MKL_DEBUG_CPU_TYPE", raising=False)
     monkeypatch.setattr(launcher, "_vendor", lambda: "AuthenticAMD")
-    assert launcher.missing_settings()["MKL_DEBUG_CPU_TYPE"] == "5"
+    assert launcher.missing_settings()["MKL_DEBUG_CPU_TYPE"] in ("5", "7")
     monkeypatch.setattr(launcher, "_vendor", lambda: "GenuineIntel")
     assert "MKL_DEBUG_CPU_TYPE" not in launcher.missing_settings()
+
+
+@pytest.mark.parametrize(
+    ("flags", "kernels"),
+    [
+        ("fma avx2 avx512f avx512dq avx512cd avx512bw avx512vl avx512_vnni", "7"),
+        ("fma avx2 avx512f avx512cd", "5"),
+        ("fma avx2", "5"),
+        ("", "5"),
+    ],
+)
+def test_mkl_takes_the_widest_kernels_the_processor_has(monkeypatch, flags, kernels):
+    monkeypatch.delenv("MKL_DEBUG_CPU_TYPE", raising=False)
+    known = {"vendor_id": "AuthenticAMD", "flags": flags}
+    monkeypatch.setattr(launcher, "_cpuinfo", lambda key: known.get(key, ""))
+    assert launcher.missing_settings()["MKL_DEBUG_CPU_TYPE"] == kernels
 
 
 def test_cgroup_quota(tmp_path):
