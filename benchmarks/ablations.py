@@ -17,6 +17,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -87,6 +88,8 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--work", default="ablation_output", help="folder of the trainings")
     options = parser.parse_args()
+    if options.verb == "run" and not (options.data and options.pretrained):
+        parser.error("run needs --data and --pretrained")
     if options.verb == "collect":
         found = [json.loads(path.read_text("utf-8")) for path in _figures(options.work)]
         atomic_write(STORE, json.dumps(found, indent=1) + "\n")
@@ -158,14 +161,24 @@ def table() -> str:
             for values in [[r["image_auroc"][score] for r in runs if r["category"] == category]]
         ]
         seeds = len({run["seed"] for run in runs})
-        rows.append([row.title, seeds, *cells, f"`--row {name}`"])
+        away = _paired(runs, [run for run in found if run["row"] == "full"])
+        worth = "–" if name == "full" or not away else common.mean_and_spread(away, signed=True)
+        rows.append([row.title, seeds, *cells, worth, f"`--row {name}`"])
     header = [
         "",
         "seeds",
         *(f"{category}: {score}" for category, score in columns),
+        "fused, less the recipe's",
         "run with",
     ]
     return common.table(header, rows)
+
+
+def _paired(runs: list[dict[str, Any]], recipe: list[dict[str, Any]]) -> list[float]:
+    """How much more ``fused`` has than in the recipe's run of the same category and seed."""
+    of = {(run["category"], run["seed"]): run["image_auroc"]["fused"] for run in recipe}
+    pairs = [((run["category"], run["seed"]), run["image_auroc"]["fused"]) for run in runs]
+    return [auroc - of[key] for key, auroc in pairs if key in of]
 
 
 if __name__ == "__main__":

@@ -112,10 +112,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def mean_and_spread(values: Sequence[float]) -> str:
-    """The mean of figures, with their standard deviation (n - 1) if there are several."""
+def mean_and_spread(values: Sequence[float], signed: bool = False) -> str:
+    """The mean of figures, with their standard deviation (n - 1) if there are several.
+
+    Args:
+        signed: shows a plus as well, for differences.
+    """
     spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.3f}{spread}"
+    return f"{statistics.fmean(values):{'+' if signed else ''}.3f}{spread}"
 
 
 def verdict(value: float, target: float, lower_is_better: bool = False) -> str:

@@ -242,9 +242,10 @@ def tiling_section(config: Config) -> dict[str, Any] | None:
 
 
 def candidate_sections(config: Config) -> list[dict[str, Any]]:
-    """Sections of the image scores that ``auto`` chooses from; of equal ones the earlier.
+    """Sections of the image scores that ``auto`` chooses from.
 
-    The fused one stands first: where nothing tells the scores apart, none should decide alone.
+    The fused one stands first, which is taken unless another is clearly better: where nothing
+    tells the scores apart, none should decide alone.
     """
     has_map = bool(config.get("Localize"))
     parts = ["place_max", "logit"]

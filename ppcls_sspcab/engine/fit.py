@@ -33,7 +33,7 @@ from ppcls_sspcab.engine.scoring import (
     score_parts,
     stored_parts,
 )
-from ppcls_sspcab.engine.validate import score_aurocs
+from ppcls_sspcab.engine.validate import chosen_score, score_aurocs
 from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.runtime.sources import find_pictures
 
@@ -130,8 +130,8 @@ def _pixels_of(config: Config) -> int:
 def _choose(
     detector: Detector, config: Config, aurocs: dict[str, float], parts: np.ndarray
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """Gives the detector the score with the greatest AUROC, and returns its section and parts."""
-    best = int(np.argmax(list(aurocs.values())))
+    """Gives the detector the score that they speak for, and returns its section and parts."""
+    best = list(aurocs).index(chosen_score(aurocs))
     candidates = detector.image_score.candidates()
     columns = detector.image_score.split(parts)
     detector.image_score = candidates[best]
