@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ppcls_sspcab.data.demo import DEFECTS, generate_demo, main, render
+from ppcls_sspcab.data.demo import CATEGORIES, DEFECTS, generate_demo, render
+from ppcls_sspcab.data.demo.__main__ import main
 from ppcls_sspcab.data.mvtec import MVTecDataset
 from ppcls_sspcab.data.samples import load_mask
 from ppcls_sspcab.errors import DataError
@@ -11,6 +12,8 @@ from ppcls_sspcab.runtime import decode
 
 SMALL = {"size": 32, "train": 3, "test": 2, "bad": 1}
 KINDS = [(category, defect) for category, defects in DEFECTS.items() for defect in defects]
+# Size of the picture, and the least and greatest share of it that a defect may change.
+EXTENTS = {"screw": (192, 0.0002, 0.015)}
 
 
 def contents(root):
@@ -33,16 +36,16 @@ def test_same_seed_gives_the_same_files(tmp_path):
 def test_every_picture_of_a_data_set_is_another(tmp_path):
     generate_demo(tmp_path, 0, **SMALL)
     pictures = [v for k, v in contents(tmp_path).items() if "ground_truth" not in str(k)]
-    assert len(set(pictures)) == len(pictures) == 2 * (3 + 2) + len(KINDS)
+    assert len(set(pictures)) == len(pictures) == 2 * (3 + 2) + 4 + 3
 
 
 def test_reads_as_mvtec_with_masks(tmp_path):
     generate_demo(tmp_path, 0, **SMALL)
-    assert MVTecDataset.categories(str(tmp_path)) == sorted(DEFECTS)
-    for category, defects in DEFECTS.items():
+    assert MVTecDataset.categories(str(tmp_path)) == sorted(CATEGORIES)
+    for category in CATEGORIES:
         dataset = MVTecDataset(str(tmp_path), category)
         assert len(dataset.train) == 3
-        assert {s.defect for s in dataset.test} == {"good", *defects}
+        assert {s.defect for s in dataset.test} == {"good", *DEFECTS[category]}
         assert decode(dataset.train[0].path).shape == (32, 32, 3)
         for sample in dataset.test:
             assert (sample.mask_path is not None) == (sample.label == 1)
@@ -52,11 +55,12 @@ def test_reads_as_mvtec_with_masks(tmp_path):
 @pytest.mark.parametrize("category, defect", KINDS)
 @pytest.mark.parametrize("seed", range(6))
 def test_mask_is_what_the_defect_changes_and_shows(category, defect, seed):
-    good, none = render(category, None, (seed, 5), 64)
-    bad, mask = render(category, defect, (seed, 5), 64)
+    size, least, most = EXTENTS.get(category, (64, 0.002, 0.12))
+    good, none = render(category, None, (seed, 5), size)
+    bad, mask = render(category, defect, (seed, 5), size)
     assert not none.any()
     np.testing.assert_array_equal((bad != good).any(axis=2), mask)
-    assert 0.002 < mask.mean() < 0.12
+    assert least < mask.mean() < most
     assert (np.abs(bad.astype(int) - good).max(axis=2) > 30).sum() >= 8
 
 
@@ -64,6 +68,18 @@ def test_good_parts_vary_but_little(tmp_path):
     pictures = np.stack([render("gasket", None, (seed,), 48)[0] for seed in range(5)]).astype(int)
     spread = np.abs(pictures - pictures.mean(axis=0)).mean()
     assert 2 < spread < 15
+
+
+def test_screws_lie_at_any_angle():
+    angles = []
+    for seed in range(12):
+        picture = render("screw", None, (seed,), 64)[0].astype(int)
+        ground = np.median(picture, axis=(0, 1))
+        rows, columns = np.nonzero(np.abs(picture - ground).sum(axis=2) > 60)
+        _, axes = np.linalg.eigh(np.cov(rows, columns))  # the long axis is the last
+        angles.append(np.degrees(np.arctan2(axes[0, 1], axes[1, 1])) % 180)
+    gaps = np.diff([*sorted(angles), min(angles) + 180])
+    assert gaps.max() < 90
 
 
 def test_errors(tmp_path, capsys):
@@ -77,3 +93,7 @@ def test_errors(tmp_path, capsys):
     assert "error: " in capsys.readouterr().err
     assert main(["--output", str(tmp_path / "y"), *arguments]) == 0
     assert len(MVTecDataset(str(tmp_path / "y"), "mesh").train) == 2
+    assert main(["--output", str(tmp_path / "z"), *arguments, "--categories", "screw"]) == 0
+    assert MVTecDataset.categories(str(tmp_path / "z")) == ["screw"]
+    assert main(["--output", str(tmp_path / "z"), *arguments, "--categories", "screws"]) == 2
+    assert "did you mean 'screw'" in capsys.readouterr().err
