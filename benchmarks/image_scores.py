@@ -4,30 +4,26 @@
 ``<output_dir>/<category>/detector.safetensors`` as it is, fits all candidates of ``Score: auto`` to
 the good pictures, and prints their image AUROC. The test column is a diagnosis: ``auto`` chooses by
 the synthetic one, and nothing reads the other.
+
+``--epochs`` follows a training that kept its checkpoints (``Global.save_interval=1``): what
+``auto`` takes after each epoch, and what the test pictures would have said.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from paddle import nn
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import common
 from ppcls_sspcab.config import Config, load_config
-from ppcls_sspcab.detector import Detector
-from ppcls_sspcab.engine.build import (
-    build_dataset,
-    build_store,
-    good_stores,
-    unfitted_detector,
-)
-from ppcls_sspcab.engine.engine import detector_path
-from ppcls_sspcab.engine.onednn import accelerated
-from ppcls_sspcab.engine.scoring import combine, fitting_features, stored_parts
-from ppcls_sspcab.engine.validate import score_aurocs
-from ppcls_sspcab.errors import DataError
-from ppcls_sspcab.metric.image import image_auroc
+from ppcls_sspcab.utils.launcher import launch
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 
 def main() -> int:
@@ -35,15 +31,49 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-c", "--config", required=True)
     parser.add_argument("-o", "--override", action="append", default=[])
+    parser.add_argument("--epochs", action="store_true", help="after each, not only the last")
     options = parser.parse_args()
+    launch()
     config = load_config(options.config, [*options.override, "Score={name: auto}"])
     config.load_plugins()
-    synthetic, tested = score_figures(config, Detector.load(detector_path(config))[0].network)
-    print(f"{config.run.category}, seed {config.run.seed}")
-    print("| image score | synthetic defects | test pictures |\n|---|---|---|")
-    for name, auroc in tested.items():
-        print(f"| {name} | {synthetic[name]:.4f} | {auroc:.4f} |")
+    print(f"{config.run.category}, seed {config.run.seed}\n")
+    print(_by_epoch(config) if options.epochs else _by_score(config))
     return 0
+
+
+def _by_score(config: Config) -> str:
+    from ppcls_sspcab.detector import Detector
+    from ppcls_sspcab.engine.engine import detector_path
+
+    synthetic, tested = score_figures(config, Detector.load(detector_path(config))[0].network)
+    rows = [[name, f"{synthetic[name]:.3f}", f"{auroc:.3f}"] for name, auroc in tested.items()]
+    return common.table(["image score", "synthetic defects", "test pictures"], rows)
+
+
+def _by_epoch(config: Config) -> str:
+    import paddle
+
+    from ppcls_sspcab.engine.build import build_network
+    from ppcls_sspcab.engine.checkpoint import load_network
+    from ppcls_sspcab.engine.engine import category_folder
+    from ppcls_sspcab.engine.validate import chosen_score
+
+    paddle.seed(config.run.seed)
+    network = build_network(config)
+    network.eval()
+    rows = []
+    for epoch in range(config.run.epochs + 1):
+        if epoch:
+            path = category_folder(config) / "checkpoints" / f"epoch_{epoch}.safetensors"
+            load_network(network, path)
+        synthetic, tested = score_figures(config, network)
+        taken = chosen_score(synthetic)
+        best = max(tested, key=tested.__getitem__)
+        figures = [f"{figure:.3f}" for figure in (synthetic[taken], tested[taken], tested[best])]
+        steps = epoch * config.run.iter_per_epoch
+        rows.append([steps, taken, *figures[:2], f"{figures[2]} ({best})"])
+    header = ["steps", "taken by `auto`", "synthetic defects", "test pictures"]
+    return common.table([*header, "best score on test (not a result)"], rows)
 
 
 def score_figures(config: Config, network: nn.Layer) -> tuple[dict[str, float], dict[str, float]]:
@@ -56,6 +86,20 @@ def score_figures(config: Config, network: nn.Layer) -> tuple[dict[str, float], 
     Raises:
         DataError: no good pictures are held out.
     """
+    import numpy as np
+
+    from ppcls_sspcab.engine.build import (
+        build_dataset,
+        build_store,
+        good_stores,
+        unfitted_detector,
+    )
+    from ppcls_sspcab.engine.onednn import accelerated
+    from ppcls_sspcab.engine.scoring import combine, fitting_features, stored_parts
+    from ppcls_sspcab.engine.validate import score_aurocs
+    from ppcls_sspcab.errors import DataError
+    from ppcls_sspcab.metric.image import image_auroc
+
     good, held_out = good_stores(config)
     if held_out is None:
         raise DataError("Threshold.calibrate_on must be held_out: nothing else is left to compare")

@@ -145,6 +145,21 @@ class TrainingState:
         self.optimizer.set_state_dict(state)
 
 
+def load_network(network: nn.Layer, path: Path, averaged: bool = False) -> None:
+    """Gives a network the weights of a checkpoint, or with ``averaged`` those of its EMA.
+
+    Raises:
+        ModelError: as :func:`ppcls_sspcab.utils.weights.read_weights` and ``load_into``.
+    """
+    prefix = "ema." if averaged else "network."
+    arrays = {
+        name.removeprefix(prefix): value
+        for name, value in read_weights(path).items()
+        if name.startswith(prefix)
+    }
+    load_into(network, arrays, str(path))
+
+
 def read_card(path: Path) -> dict[str, Any]:
     """A checkpoint's header: ``progress``, ``identity``, ``schedule`` and ``scaler``.
 

@@ -24,7 +24,7 @@ from ppcls_sspcab.data.views import (
     reporting_dead_readers,
 )
 from ppcls_sspcab.engine.build import build_loss, build_network, build_transforms
-from ppcls_sspcab.engine.checkpoint import Progress, TrainingState
+from ppcls_sspcab.engine.checkpoint import Progress, TrainingState, load_network
 from ppcls_sspcab.engine.distributed import (
     average_statistics,
     averaged,
@@ -38,7 +38,6 @@ from ppcls_sspcab.engine.onednn import FrozenStem
 from ppcls_sspcab.errors import ConfigError, DataError, UserError
 from ppcls_sspcab.optimizer import build_optimizer, build_schedule
 from ppcls_sspcab.utils.logging import get_logger
-from ppcls_sspcab.utils.weights import load_into, read_weights
 
 Validate = Callable[[nn.Layer], float]
 
@@ -260,15 +259,9 @@ class Trainer:
 
     def _selected(self) -> nn.Layer:
         if self.run.model_selection == "val_synthetic" and self._total_steps:
-            prefix = "ema." if self._state.ema is not None else "network."
-            path = self._checkpoint_path("best")
             wait_for_first()
-            arrays = {
-                name[len(prefix) :]: value
-                for name, value in read_weights(path).items()
-                if name.startswith(prefix)
-            }
-            load_into(self.network, arrays, str(path))
+            averaged = self._state.ema is not None
+            load_network(self.network, self._checkpoint_path("best"), averaged)
         elif self._state.ema is not None:
             for name, value in self._state.ema.shadow.items():
                 self.network.state_dict()[name].set_value(value)

@@ -63,6 +63,21 @@ def test_the_command_runs_and_its_tables_parse(name, tmp_path):
     assert figures and all(figure >= 0 for figure in figures)
 
 
+def test_image_scores_after_every_epoch_end_with_those_of_the_detector(tiny_yaml):
+    def run(program, *words):
+        command = [sys.executable, str(ROOT / program), "-c", str(tiny_yaml), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    run("tools/train.py", "-o", "Global.save_interval=1")
+    (by_score,) = tables(run("benchmarks/image_scores.py"))
+    (by_epoch,) = tables(run("benchmarks/image_scores.py", "--epochs"))
+    assert [row[0] for row in by_epoch] == ["0", "3", "6"]
+    last, figures = by_epoch[-1], {name: (found, tested) for name, found, tested in by_score}
+    assert (last[2], last[3]) == figures[last[1]]
+    best, name = last[4].split()
+    assert figures[name.strip("()")][1] == best == max(tested for _, tested in figures.values())
+
+
 def test_a_worker_starts_with_the_speed_variables_unset(monkeypatch, tmp_path):
     script = tmp_path / "worker.py"
     script.write_text(
