@@ -50,10 +50,17 @@ class RandomTranslation:
 
     def apply(self, image: np.ndarray, parameters: Translation) -> np.ndarray:
         """Shifts uint8 [H, W, 3]; the result has the same shape."""
-        rows = _reflected(image.shape[0], parameters.down)
-        columns = _reflected(image.shape[1], parameters.right)
-        pixels = np.ascontiguousarray(image).view("V3")[..., 0]  # moves a pixel as one item
-        return pixels[rows].take(columns, axis=1)[..., None].view(np.uint8)
+        moved = image[_reflected(image.shape[0], parameters.down)]
+        width, right = image.shape[1], parameters.right
+        if right >= 0:
+            source, kept, border = slice(0, width - right), slice(right, None), slice(0, right)
+        else:
+            end = width + right
+            source, kept, border = slice(-right, None), slice(0, end), slice(end, None)
+        result = np.empty_like(moved)
+        result[:, kept] = moved[:, source]  # an index for all columns takes five times as long
+        result[:, border] = moved[:, _reflected(width, right)[border]]
+        return result
 
 
 def _reflected(length: int, shift: int) -> np.ndarray:
