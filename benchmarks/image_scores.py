@@ -3,7 +3,8 @@
 ``python benchmarks/image_scores.py -c YAML -o Global.category=grid`` takes the network of
 ``<output_dir>/<category>/detector.safetensors`` as it is, fits all candidates of ``Score: auto`` to
 the good pictures, and prints their image AUROC. The test column is a diagnosis: ``auto`` chooses by
-the synthetic one, and nothing reads the other.
+the synthetic one, and nothing reads the other. Of several YAMLs (``-c
+benchmark_output/runs/*/seed_*/*/run.yaml``) those of one category are averaged.
 
 ``--epochs`` follows a training that kept its checkpoints (``Global.save_interval=1``): what
 ``auto`` takes after each epoch, and what the test pictures would have said.
@@ -29,25 +30,41 @@ if TYPE_CHECKING:
 def main() -> int:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-c", "--config", required=True)
+    parser.add_argument("-c", "--config", required=True, nargs="+")
     parser.add_argument("-o", "--override", action="append", default=[])
     parser.add_argument("--epochs", action="store_true", help="after each, not only the last")
     options = parser.parse_args()
     launch()
-    config = load_config(options.config, [*options.override, "Score={name: auto}"])
-    config.load_plugins()
-    print(f"{config.run.category}, seed {config.run.seed}\n")
-    print(_by_epoch(config) if options.epochs else _by_score(config))
+    overrides = [*options.override, "Score={name: auto}"]
+    configs = [load_config(path, overrides) for path in options.config]
+    for config in configs:
+        config.load_plugins()
+    if options.epochs:
+        for config in configs:
+            print(f"{config.run.category}, seed {config.run.seed}\n\n{_by_epoch(config)}")
+    else:
+        print(_by_score(configs))
     return 0
 
 
-def _by_score(config: Config) -> str:
+def _by_score(configs: list[Config]) -> str:
     from ppcls_sspcab.detector import Detector
     from ppcls_sspcab.engine.engine import detector_path
 
-    synthetic, tested = score_figures(config, Detector.load(detector_path(config))[0].network)
-    rows = [[name, f"{synthetic[name]:.3f}", f"{auroc:.3f}"] for name, auroc in tested.items()]
-    return common.table(["image score", "synthetic defects", "test pictures"], rows)
+    found: dict[str, list[tuple[dict[str, float], dict[str, float]]]] = {}
+    for config in configs:
+        network = Detector.load(detector_path(config))[0].network
+        found.setdefault(config.run.category, []).append(score_figures(config, network))
+    columns = {
+        f"{category}, {title}": [figures[kind] for figures in runs]
+        for category, runs in found.items()
+        for kind, title in enumerate(("synthetic defects", "test pictures"))
+    }
+    rows = [
+        [name, *(common.mean_and_spread([run[name] for run in runs]) for runs in columns.values())]
+        for name in next(iter(columns.values()))[0]
+    ]
+    return common.table(["image score", *columns], rows)
 
 
 def _by_epoch(config: Config) -> str:
