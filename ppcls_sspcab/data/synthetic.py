@@ -20,6 +20,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _GRID = 6  # knots of the noise along the shorter side of a shape
 _LEAST_CHANGE = 12  # levels of 255 by which a defect's strongest pixel differs at least
+_AROUND = 0.02  # of the shorter side: how far from the detail itself a defect may lie
 _SPOT, _LINE = (0.015, 0.13), (0.03, 0.3)
 _STRENGTH = (0.2, 1.0)
 # As many as tell a difference of a point of AUROC from chance, where the pictures are few.
@@ -54,9 +55,18 @@ class SyntheticDefect:
     strength: float = 1.0
 
 
-def draw_defect(rng: np.random.Generator, kind: Kind) -> SyntheticDefect:
-    """Draws a defect of one kind; size and strength are log-uniform."""
-    row, column = rng.uniform(0.2, 0.8, 2)
+def draw_defect(
+    rng: np.random.Generator, kind: Kind, detail: np.ndarray | None = None
+) -> SyntheticDefect:
+    """Draws a defect of one kind; size and strength are log-uniform.
+
+    Args:
+        detail: as :func:`detail_of` gives it; then every second defect lies where the picture has
+            detail. The others, and all without it, lie anywhere.
+    """
+    row, column = rng.uniform(0, 1, 2)
+    if detail is not None and rng.random() < 0.5:
+        row, column = _place_on(detail, rng)
     size = _log_uniform(rng, _LINE if kind == "line" else _SPOT)
     color = rng.uniform(0, 255, 3)
     if kind == "color_shift":
@@ -71,6 +81,15 @@ def draw_defect(rng: np.random.Generator, kind: Kind) -> SyntheticDefect:
         color=(float(color[0]), float(color[1]), float(color[2])),
         strength=_log_uniform(rng, _STRENGTH),
     )
+
+
+def detail_of(image: np.ndarray) -> np.ndarray:
+    """How much uint8 [h, w, 3] changes at each pixel, float [h, w]: the squared gradient of luma.
+
+    On a plain ground the part stands out, where defects are; a texture has detail everywhere.
+    """
+    rows, columns = np.gradient(np.asarray(Image.fromarray(image).convert("L"), float))
+    return rows**2 + columns**2
 
 
 def apply_defect(image: np.ndarray, defect: SyntheticDefect) -> tuple[np.ndarray, np.ndarray]:
@@ -145,14 +164,27 @@ def synthetic_validation(
 def _visible(
     rng: np.random.Generator, image: np.ndarray, index: int
 ) -> tuple[Kind, np.ndarray, np.ndarray]:
+    detail = detail_of(image)
     for turn in range(len(KINDS)):
         kind = KINDS[(index + turn) % len(KINDS)]
         for _ in range(5):
-            result, mask = apply_defect(image, draw_defect(rng, kind))
+            result, mask = apply_defect(image, draw_defect(rng, kind, detail))
             if np.abs(result.astype(int) - image).max() >= _LEAST_CHANGE:
                 return kind, result, mask
     # Never got so far: a blob contrasts with whatever it covers.
     return kind, result, mask
+
+
+def _place_on(detail: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+    """A place as shares of height and width, drawn in proportion to the detail around it."""
+    sums = np.cumsum(detail)
+    if sums[-1] == 0:
+        return float(rng.uniform(0, 1)), float(rng.uniform(0, 1))
+    height, width = detail.shape
+    row, column = divmod(int(np.searchsorted(sums, rng.uniform(0, sums[-1]), "right")), width)
+    near = rng.normal(0, _AROUND * min(height, width), 2)  # edges have detail, not what they bound
+    inside = np.clip(np.array([row, column]) + near, 0, [height - 1, width - 1])
+    return float((inside[0] + 0.5) / height), float((inside[1] + 0.5) / width)
 
 
 def _spot(height: int, width: int, defect: SyntheticDefect) -> np.ndarray:
@@ -193,13 +225,20 @@ def _colour(image: np.ndarray, defect: SyntheticDefect) -> np.ndarray:
 
 
 def _warped(image: np.ndarray, defect: SyntheticDefect) -> np.ndarray:
-    """The picture pulled along the defect's axis, at its middle by half its size: uint8."""
+    """The picture pulled along the defect's axis, at its middle by half its size: uint8.
+
+    What comes there lay further inside the picture, so that something comes at its border, too.
+    """
     height, width = image.shape[:2]
     along, across = _axes(height, width, defect)
     radius = max(defect.size * min(height, width), 1.5)
+    down, right = math.sin(defect.angle), math.cos(defect.angle)
+    inwards = (0.5 - defect.row) * height * down + (0.5 - defect.column) * width * right
     pull = 0.5 * radius * (1 - np.hypot(along, across) / (1.5 * radius)).clip(0)
-    rows = np.arange(height)[:, None] - pull * math.sin(defect.angle)
-    columns = np.arange(width)[None, :] - pull * math.cos(defect.angle)
+    if inwards > 0:
+        pull = -pull
+    rows = np.arange(height)[:, None] - pull * down
+    columns = np.arange(width)[None, :] - pull * right
     nearest = (
         np.rint(rows).astype(int).clip(0, height - 1),
         np.rint(columns).astype(int).clip(0, width - 1),
