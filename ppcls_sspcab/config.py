@@ -50,8 +50,9 @@ class GlobalSection:
         eval_during_train: also evaluates on the test set while training: a diagnosis in the log
             that selects nothing.
         start_eval_epoch: no validation before this epoch.
-        model_selection: ``last`` step, or ``val_synthetic``: the epoch with the best AUROC on
-            held-out good pictures against synthetic defects made from them.
+        model_selection: ``last`` step, or ``val_synthetic``: the latest epoch of which no other is
+            clearly better (by 0.01) in its AUROC on held-out good pictures against synthetic
+            defects made from them.
         checkpoints: checkpoint to resume from: a path, or ``latest``.
         pretrained_model: the detector that evaluating, predicting and exporting take; default
             ``<output_dir>/<category>/detector.safetensors``. Training starts from

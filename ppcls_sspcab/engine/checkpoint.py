@@ -30,7 +30,7 @@ class Progress:
         step: training steps done.
         seconds: time spent in them, interruptions not counted.
         best_metric: best validation figure so far; None before the first.
-        best_epoch: its epoch, counted from 1.
+        best_epoch: the epoch that would be selected now, counted from 1.
     """
 
     step: int = 0

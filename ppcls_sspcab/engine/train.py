@@ -35,6 +35,7 @@ from ppcls_sspcab.engine.distributed import (
 from ppcls_sspcab.engine.ema import ExponentialMovingAverage
 from ppcls_sspcab.engine.meters import TrainingLog
 from ppcls_sspcab.engine.onednn import FrozenStem
+from ppcls_sspcab.engine.validate import LEAST_GAIN
 from ppcls_sspcab.errors import ConfigError, DataError, UserError
 from ppcls_sspcab.optimizer import build_optimizer, build_schedule
 from ppcls_sspcab.utils.logging import get_logger
@@ -253,8 +254,10 @@ class Trainer:
             f"[Valid][Epoch {epoch}/{self.run.epochs}] AUROC on synthetic defects: "
             f"{figure:.5f}" + ("" if best is None else f" (best so far: {best:.5f})")
         )
-        if best is None or figure > best:
-            self.progress.best_metric, self.progress.best_epoch = figure, epoch
+        # An earlier epoch must be clearly better, for little is chance and the last rate is small.
+        if best is None or figure >= best - LEAST_GAIN:
+            self.progress.best_metric = figure if best is None else max(best, figure)
+            self.progress.best_epoch = epoch
             self._save("best")
 
     def _selected(self) -> nn.Layer:

@@ -11,10 +11,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 
 from ppcls_sspcab.config import load_config
+from ppcls_sspcab.engine.build import good_stores
 from ppcls_sspcab.engine.engine import Engine, category_folder, detector_path
+from ppcls_sspcab.engine.train import Trainer
 from ppcls_sspcab.errors import ConfigError, DataError, UserError
 from ppcls_sspcab.utils.weights import read_weights
 
@@ -97,6 +100,36 @@ def test_logs_and_checkpoints_lie_where_they_should(tiny_yaml: Path) -> None:
     )
     assert "AUROC on synthetic defects" in (folder / "train.log").read_text()
     assert any((folder / "vdl").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("figures", "epoch"),
+    [
+        ([0.70, 0.75, 0.80], 3),
+        ([0.80, 0.85, 0.80], 2),
+        ([0.80, 0.85, 0.845], 3),
+        # Many small steps down do not add up.
+        ([0.85, 0.845, 0.841, 0.838], 3),
+    ],
+)
+def test_the_latest_epoch_is_kept_that_no_other_clearly_beats(
+    tiny_yaml: Path, figures: list[float], epoch: int
+) -> None:
+    overrides = ["Global.model_selection=val_synthetic", "Global.iter_per_epoch=1"]
+    config = load_config(tiny_yaml, [*overrides, f"Global.epochs={len(figures)}"])
+    folder = category_folder(config)
+    trainer = Trainer(config, folder)
+    good, _ = good_stores(config)
+    weights = []
+
+    def validate(network: paddle.nn.Layer) -> float:
+        weights.append({name: value.numpy() for name, value in network.state_dict().items()})
+        return figures[len(weights) - 1]
+
+    network = trainer.fit(good, validate, None)
+    assert trainer.progress.best_epoch == epoch
+    for name, value in network.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), weights[epoch - 1][name])
 
 
 def test_training_goes_downhill(tiny_yaml: Path) -> None:
