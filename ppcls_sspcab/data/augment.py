@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -27,27 +26,22 @@ class Translation:
 
 @TRANSFORMS.register
 class RandomTranslation:
-    """Shifts the picture.
+    """Shifts the picture; the border that comes free mirrors what is beside it.
+
+    The seams of the mirror stay in every view, so that CutPaste is not learnt from any seam at all:
+    stretching the picture instead, with nothing made up, was easier to learn and worth less.
 
     Args:
         fraction: the largest shift as a share of height and of width, 0..0.5.
-        border: what comes where the picture left: ``stretch``: the part that stays is stretched to
-            the whole size, so that nothing is made up; ``reflect``: a mirrored border. Where a
-            texture meets its mirror image it looks torn, which teaches that this is good.
 
     Raises:
-        ValueError: ``fraction`` or ``border`` is out of range.
+        ValueError: ``fraction`` is out of range.
     """
 
-    def __init__(
-        self, fraction: float = 0.05, border: Literal["stretch", "reflect"] = "stretch"
-    ) -> None:
+    def __init__(self, fraction: float = 0.05) -> None:
         if not 0 <= fraction <= 0.5:
             raise ValueError(f"fraction must lie in 0..0.5, not {fraction}")
-        if border not in ("stretch", "reflect"):
-            raise ValueError(f"border must be stretch or reflect, not {border!r}")
         self.fraction = fraction
-        self.border = border
 
     def draw(self, rng: np.random.Generator, height: int, width: int) -> Translation:
         """Draws a shift for a picture of this size."""
@@ -59,20 +53,17 @@ class RandomTranslation:
 
     def apply(self, image: np.ndarray, parameters: Translation) -> np.ndarray:
         """Shifts uint8 [H, W, 3]; the result has the same shape."""
-        if self.border == "stretch":
-            return _stretched(image, parameters)
-        rows = _reflected(image.shape[0], parameters.down)
-        columns = _reflected(image.shape[1], parameters.right)
-        return image[rows[:, None], columns]
-
-
-def _stretched(image: np.ndarray, shift: Translation) -> np.ndarray:
-    height, width = image.shape[:2]
-    left, top = max(-shift.right, 0), max(-shift.down, 0)
-    right, bottom = width - max(shift.right, 0), height - max(shift.down, 0)
-    stays = (left, top, right, bottom)
-    picture = Image.fromarray(image)
-    return np.array(picture.resize((width, height), Image.Resampling.BILINEAR, box=stays))
+        moved = image[_reflected(image.shape[0], parameters.down)]
+        width, right = image.shape[1], parameters.right
+        if right >= 0:
+            source, kept, border = slice(0, width - right), slice(right, None), slice(0, right)
+        else:
+            end = width + right
+            source, kept, border = slice(-right, None), slice(0, end), slice(end, None)
+        result = np.empty_like(moved)
+        result[:, kept] = moved[:, source]  # an index for all columns takes five times as long
+        result[:, border] = moved[:, _reflected(width, right)[border]]
+        return result
 
 
 def _reflected(length: int, shift: int) -> np.ndarray:

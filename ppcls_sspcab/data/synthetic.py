@@ -20,7 +20,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _GRID = 6  # knots of the noise along the shorter side of a shape
 _LEAST_CHANGE = 12  # levels of 255 by which a defect's strongest pixel differs at least
-_AROUND = 0.02  # of the shorter side: how far from the detail itself a defect may lie
+_AROUND = 0.05  # of the shorter side: how far from the detail itself a defect lies
 _SPOT, _LINE = (0.015, 0.13), (0.03, 0.3)
 _STRENGTH = (0.2, 1.0)
 # As many as tell a difference of a point of AUROC from chance, where the pictures are few.
@@ -61,11 +61,11 @@ def draw_defect(
     """Draws a defect of one kind; size and strength are log-uniform.
 
     Args:
-        detail: as :func:`detail_of` gives it; then every second defect lies where the picture has
-            detail. The others, and all without it, lie anywhere.
+        detail: as :func:`detail_of` gives it; then the defect lies near where the picture has
+            detail, and anywhere without it.
     """
     row, column = rng.uniform(0, 1, 2)
-    if detail is not None and rng.random() < 0.5:
+    if detail is not None and detail.any():
         row, column = _place_on(detail, rng)
     size = _log_uniform(rng, _LINE if kind == "line" else _SPOT)
     color = rng.uniform(0, 255, 3)
@@ -178,11 +178,9 @@ def _visible(
 def _place_on(detail: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
     """A place as shares of height and width, drawn in proportion to the detail around it."""
     sums = np.cumsum(detail)
-    if sums[-1] == 0:
-        return float(rng.uniform(0, 1)), float(rng.uniform(0, 1))
     height, width = detail.shape
     row, column = divmod(int(np.searchsorted(sums, rng.uniform(0, sums[-1]), "right")), width)
-    near = rng.normal(0, _AROUND * min(height, width), 2)  # edges have detail, not what they bound
+    near = rng.normal(0, _AROUND * min(height, width), 2)  # edges have detail, smooth parts none
     inside = np.clip(np.array([row, column]) + near, 0, [height - 1, width - 1])
     return float((inside[0] + 0.5) / height), float((inside[1] + 0.5) / width)
 
