@@ -107,7 +107,7 @@ def test_the_results_are_the_table_that_the_benchmark_wrote() -> None:
     assert table[1] in README
 
 
-@pytest.mark.parametrize("program", ["tried_recipes.py"])
+@pytest.mark.parametrize("program", ["tried_recipes.py", "ablations.py"])
 def test_a_table_of_results_is_the_one_that_the_figures_make(program: str) -> None:
     command = [sys.executable, str(REPOSITORY / "benchmarks" / program), "print"]
     table = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
