@@ -23,8 +23,9 @@ from ppcls_sspcab.utils.logging import get_logger
 T = TypeVar("T")
 Outputs = dict[str, np.ndarray]
 
-# Memory for what the network says of good pictures. A Gaussian gains little by more of them.
-FIT_BYTES = 512 << 20
+# Memory for what the network says of good pictures; fitting needs some eight times as much. A
+# Gaussian gains little by more of them.
+FIT_BYTES = 128 << 20
 _FEWEST_FITTED = 32
 
 
