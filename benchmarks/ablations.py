@@ -22,8 +22,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import common
+from ppcls_sspcab.detector.file import load_detector
 from ppcls_sspcab.utils.files import atomic_write
-from ppcls_sspcab.utils.launcher import launch, machine
+from ppcls_sspcab.utils.launcher import launch
+from ppcls_sspcab.utils.machine import machine
 
 STORE = common.CONFIGS.parent / "docs" / "results" / "ablations.json"
 CONFIG = common.CONFIGS / "cutpaste_sspcab_cpu.yaml"
@@ -112,8 +114,7 @@ def _run(name: str, category: str, seed: int, options: argparse.Namespace) -> No
     if path.exists():
         return
     from benchmarks.image_scores import score_figures
-    from ppcls_sspcab.config import load_config
-    from ppcls_sspcab.detector import Detector
+    from ppcls_sspcab.config.load import load_config
     from ppcls_sspcab.engine.engine import Engine
 
     overrides = [
@@ -127,7 +128,7 @@ def _run(name: str, category: str, seed: int, options: argparse.Namespace) -> No
     ]
     started = time.monotonic()
     (detector,) = Engine(load_config(CONFIG, overrides), "train").train()
-    network = Detector.load(detector)[0].network
+    network = load_detector(detector).network
     overrides.append("Score={name: auto}")
     synthetic, found = score_figures(load_config(CONFIG, overrides), network)
     overrides.append("Density={name: KernelDensity}")

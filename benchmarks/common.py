@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from ppcls_sspcab.utils.files import atomic_write
-from ppcls_sspcab.utils.launcher import machine
+from ppcls_sspcab.utils.machine import machine
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 # What decides how fast Paddle runs: the launcher's, and those that would hide it.

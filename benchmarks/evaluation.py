@@ -98,13 +98,9 @@ class Run:
     def __init__(self, eager: bool, root: Path, size: int) -> None:
         import paddle
 
-        from ppcls_sspcab.config import load_config
-        from ppcls_sspcab.engine.build import (
-            build_dataset,
-            build_network,
-            build_store,
-            good_stores,
-        )
+        from ppcls_sspcab.arch.build import build_network
+        from ppcls_sspcab.config.load import load_config
+        from ppcls_sspcab.data.build import build_dataset, build_store, good_stores
 
         paddle.set_device("cpu")
         overrides = [
@@ -125,21 +121,21 @@ class Run:
         """One small batch through the network."""
         import paddle
 
-        height, width = self._config.preprocess.image_size
+        height, width = self._config.Preprocess.image_size
         with paddle.no_grad():
             self._network(paddle.zeros([2, 3, height, width]))
         return True
 
     def __call__(self) -> dict[str, float]:
-        from ppcls_sspcab.detector import DetectorCard
-        from ppcls_sspcab.engine.evaluate import evaluate
-        from ppcls_sspcab.engine.fit import fit_detector
+        from ppcls_sspcab.detector.card import DetectorCard
+        from ppcls_sspcab.evaluation.evaluate import evaluate
+        from ppcls_sspcab.fitting.fit import fit_detector
 
         with _without_onednn() if self._eager else ExitStack():
             started = time.perf_counter()
             fitted = fit_detector(self._network, self._config, self._good, self._held_out)
             fit_done = time.perf_counter()
-            card = DetectorCard({}, {}, self._config.preprocess, "noise")
+            card = DetectorCard({}, {}, self._config.Preprocess, "noise")
             evaluate(fitted.detector, card, self._test, self._config)
             ended = time.perf_counter()
         return {
@@ -156,8 +152,8 @@ def _without_onednn() -> Iterator[None]:
         yield detector
 
     with ExitStack() as stack:
-        for module in ("fit", "evaluate"):
-            stack.enter_context(patch(f"ppcls_sspcab.engine.{module}.accelerated", unchanged))
+        for module in ("fitting.fit", "evaluation.evaluate"):
+            stack.enter_context(patch(f"ppcls_sspcab.{module}.accelerated", unchanged))
         yield
 
 

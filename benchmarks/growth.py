@@ -123,7 +123,7 @@ def _line(what: str, counts: list[int], values: list[float], unit: str, thing: s
 
 
 def _run(category: str, options: Any) -> dict[str, float]:
-    from ppcls_sspcab.config import load_config
+    from ppcls_sspcab.config.load import load_config
     from ppcls_sspcab.engine.engine import Engine
 
     with tempfile.TemporaryDirectory() as folder:

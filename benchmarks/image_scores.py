@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import common
-from ppcls_sspcab.config import Config, load_config
+from ppcls_sspcab.config.config import Config
+from ppcls_sspcab.config.load import load_config
+from ppcls_sspcab.detector.file import load_detector
 from ppcls_sspcab.utils.launcher import launch
 
 if TYPE_CHECKING:
@@ -41,20 +43,18 @@ def main() -> int:
         config.load_plugins()
     if options.epochs:
         for config in configs:
-            print(f"{config.run.category}, seed {config.run.seed}\n\n{_by_epoch(config)}")
+            print(f"{config.Global.category}, seed {config.Global.seed}\n\n{_by_epoch(config)}")
     else:
         print(_by_score(configs))
     return 0
 
 
 def _by_score(configs: list[Config]) -> str:
-    from ppcls_sspcab.detector import Detector
-    from ppcls_sspcab.engine.engine import detector_path
 
     found: dict[str, list[tuple[dict[str, float], dict[str, float]]]] = {}
     for config in configs:
-        network = Detector.load(detector_path(config))[0].network
-        found.setdefault(config.run.category, []).append(score_figures(config, network))
+        network = load_detector(config.folder.detector).network
+        found.setdefault(config.Global.category, []).append(score_figures(config, network))
     columns = {
         f"{category}, {title}": [figures[kind] for figures in runs]
         for category, runs in found.items()
@@ -70,24 +70,23 @@ def _by_score(configs: list[Config]) -> str:
 def _by_epoch(config: Config) -> str:
     import paddle
 
-    from ppcls_sspcab.engine.build import build_network
+    from ppcls_sspcab.arch.build import build_network
     from ppcls_sspcab.engine.checkpoint import load_network
-    from ppcls_sspcab.engine.engine import category_folder
-    from ppcls_sspcab.engine.validate import chosen_score
+    from ppcls_sspcab.fitting.validation import chosen_score
 
-    paddle.seed(config.run.seed)
+    paddle.seed(config.Global.seed)
     network = build_network(config)
     network.eval()
     rows = []
-    for epoch in range(config.run.epochs + 1):
+    for epoch in range(config.Global.epochs + 1):
         if epoch:
-            path = category_folder(config) / "checkpoints" / f"epoch_{epoch}.safetensors"
+            path = config.folder.root / "checkpoints" / f"epoch_{epoch}.safetensors"
             load_network(network, path)
         synthetic, tested = score_figures(config, network)
         taken = chosen_score(synthetic)
         best = max(tested, key=tested.__getitem__)
         figures = [f"{figure:.3f}" for figure in (synthetic[taken], tested[taken], tested[best])]
-        steps = epoch * config.run.iter_per_epoch
+        steps = epoch * config.Global.iter_per_epoch
         rows.append([steps, taken, *figures[:2], f"{figures[2]} ({best})"])
     header = ["steps", "taken by `auto`", "synthetic defects", "test pictures"]
     return common.table([*header, "best score on test (not a result)"], rows)
@@ -105,16 +104,12 @@ def score_figures(config: Config, network: nn.Layer) -> tuple[dict[str, float], 
     """
     import numpy as np
 
-    from ppcls_sspcab.engine.build import (
-        build_dataset,
-        build_store,
-        good_stores,
-        unfitted_detector,
-    )
-    from ppcls_sspcab.engine.onednn import accelerated
-    from ppcls_sspcab.engine.scoring import combine, fitting_features, stored_parts
-    from ppcls_sspcab.engine.validate import score_aurocs
+    from ppcls_sspcab.data.build import build_dataset, build_store, good_stores
+    from ppcls_sspcab.detector.accelerated import accelerated
+    from ppcls_sspcab.detector.build import unfitted_detector
     from ppcls_sspcab.errors import DataError
+    from ppcls_sspcab.fitting.run import combine, fitting_features, stored_parts
+    from ppcls_sspcab.fitting.validation import score_aurocs
     from ppcls_sspcab.metric.image import image_auroc
 
     good, held_out = good_stores(config)
@@ -122,7 +117,7 @@ def score_figures(config: Config, network: nn.Layer) -> tuple[dict[str, float], 
         raise DataError("Threshold.calibrate_on must be held_out: nothing else is left to compare")
     test = build_store(config, build_dataset(config).test, "reading")
     detector = unfitted_detector(config, network)
-    reading = (config.preprocess, config.eval_sampler.batch_size)
+    reading = (config.Preprocess, config.eval_sampler.batch_size)
     with accelerated(detector):
         detector.fit(fitting_features(detector, good, *reading))
         good_parts, _ = stored_parts(detector, held_out, *reading, "held-out", pixels=1)

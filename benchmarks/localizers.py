@@ -16,7 +16,8 @@ from typing import Any
 import yaml
 
 from ppcls_sspcab.utils.files import atomic_write
-from ppcls_sspcab.utils.launcher import launch, machine
+from ppcls_sspcab.utils.launcher import launch
+from ppcls_sspcab.utils.machine import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 CROP = 32
@@ -50,8 +51,8 @@ def main() -> int:
     parser.add_argument("--table", type=Path, required=True)
     options = parser.parse_args()
     launch()
-    from ppcls_sspcab.config import load_config
-    from ppcls_sspcab.data.demo import generate_demo
+    from ppcls_sspcab.config.load import load_config
+    from ppcls_sspcab.data.generated import generate_demo
     from ppcls_sspcab.engine.engine import Engine
 
     data = options.output / "data"
@@ -74,8 +75,8 @@ def main() -> int:
                 f"{result.pixel.aupro:.3f} | {result.image_auroc:.3f} | {seconds / pictures:.2f} |"
             )
     note = (
-        f"{config.run.epochs * config.run.iter_per_epoch} steps from scratch, seed "
-        f"{config.run.seed}, pictures of {config.preprocess.image_size[0]} pixels, last step. "
+        f"{config.Global.epochs * config.Global.iter_per_epoch} steps from scratch, seed "
+        f"{config.Global.seed}, pictures of {config.Preprocess.image_size[0]} pixels, last step. "
         f"Machine: {machine()}, shared with other work; seconds are those of the whole evaluation."
     )
     command = "python benchmarks/localizers.py --output DIR --table docs/results/localizers.md"

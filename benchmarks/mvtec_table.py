@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ppcls_sspcab.cli import main as verb
-from ppcls_sspcab.engine.results import markdown_table
+from ppcls_sspcab.cli.main import main as verb
+from ppcls_sspcab.evaluation.results import markdown_table
 
 HERE = Path(__file__).resolve().parent
 CONFIGS = HERE.parent / "configs" / "mvtec"

@@ -92,12 +92,13 @@ def _serve(options: Any) -> None:
     if options.worker != "read":
         common.serve({"train": partial(_train, options)})
         return
-    from ppcls_sspcab.data.augment import ColorJitter, RandomTranslation
-    from ppcls_sspcab.data.cutpaste import CutPaste
     from ppcls_sspcab.data.samples import Sample
     from ppcls_sspcab.data.store import ImageStore
+    from ppcls_sspcab.data.transforms.color_jitter import ColorJitter
+    from ppcls_sspcab.data.transforms.cutpaste import CutPaste
+    from ppcls_sspcab.data.transforms.random_translation import RandomTranslation
     from ppcls_sspcab.data.views import CutPasteViews
-    from ppcls_sspcab.runtime.image import Preprocess
+    from ppcls_sspcab.image.preprocess import Preprocess
 
     files = sorted((Path(options.data) / "noise/train/good").iterdir())
     preprocess = Preprocess((options.size, options.size))
@@ -118,9 +119,9 @@ def _serve(options: Any) -> None:
 
 def _train(options: Any) -> list[tuple[float, float]]:
     """Seconds of waiting and of everything, of each step of a real training."""
-    from ppcls_sspcab.config import load_config
-    from ppcls_sspcab.engine.build import good_stores
-    from ppcls_sspcab.engine.train import Trainer
+    from ppcls_sspcab.config.load import load_config
+    from ppcls_sspcab.data.build import good_stores
+    from ppcls_sspcab.engine.trainer import Trainer
 
     overrides = [
         f"Global.data_root={options.data}",

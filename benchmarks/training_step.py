@@ -141,9 +141,10 @@ class PaddleStep:
         import numpy as np
         import paddle
 
-        from ppcls_sspcab.config import load_config
-        from ppcls_sspcab.engine.build import build_loss, build_network
-        from ppcls_sspcab.engine.onednn import FrozenStem
+        from ppcls_sspcab.arch.build import build_network
+        from ppcls_sspcab.config.load import load_config
+        from ppcls_sspcab.engine.frozen_stem import FrozenStem
+        from ppcls_sspcab.loss.combined import CombinedLoss
         from ppcls_sspcab.optimizer import build_optimizer, build_schedule
 
         paddle.set_device("cpu")
@@ -151,7 +152,7 @@ class PaddleStep:
         config = load_config(common.CONFIGS / "cutpaste_sspcab_cpu.yaml", overrides)
         paddle.seed(0)
         self._network = build_network(config, 3)
-        self._loss = build_loss(config)
+        self._loss = CombinedLoss(config.get("Loss.Train"))
         section = config["Optimizer"]
         schedule = build_schedule(section, 100, 100)
         self._optimizer = build_optimizer(section, schedule, self._network)
@@ -192,7 +193,7 @@ class PaddleStep:
         """Multiply-adds of the step, and multiply-adds a second of numpy and Paddle."""
         import paddle
 
-        from ppcls_sspcab.engine.benchmark import matrix_speed
+        from ppcls_sspcab.runtime.speed import matrix_speed
 
         left, speeds = paddle.randn([1024, 1024]), []
         for _ in range(10):

@@ -2,7 +2,7 @@
 
 import sys
 
-from ppcls_sspcab.cli import main
+from ppcls_sspcab.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -22,7 +22,7 @@ from extract_loss import extract
 
 from ppcls_sspcab.errors import UserError
 from ppcls_sspcab.runtime.card import InferenceCard
-from ppcls_sspcab.runtime.predictor import PaddlePredictor
+from ppcls_sspcab.runtime.networks import PaddleNetwork
 
 WARM_UP, RUNS = 5, 20
 
@@ -65,7 +65,7 @@ def infer_speed(options: argparse.Namespace) -> dict[str, Any]:
     wanted = (given[1], tuple(int(side) for side in given.groups()[1:]))
     if wanted != (card.input_type, card.pixels_shape):
         raise ValueError(f"the model takes {card.input_type} {card.pixels_shape}, not {wanted}")
-    network = PaddlePredictor(options.model, card.outputs)
+    network = PaddleNetwork(options.model, card.outputs)
     images = np.random.default_rng(0).normal(size=(1, *wanted[1])).astype(wanted[0])
     seconds = []
     for _ in range(WARM_UP + RUNS):

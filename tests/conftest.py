@@ -29,7 +29,7 @@ DataLoader:
 @pytest.fixture(scope="session")
 def demo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Generated pictures in MVTec layout: a few of each kind."""
-    from ppcls_sspcab.data.demo import generate_demo
+    from ppcls_sspcab.data.generated import generate_demo
 
     root = tmp_path_factory.mktemp("demo")
     generate_demo(root, seed=0, size=48, train=12, test=4)
@@ -39,7 +39,7 @@ def demo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny_yaml(tmp_path: Path, demo_root: Path) -> Path:
     """A configuration of six steps at 32 pixels on one demo category."""
-    from ppcls_sspcab.data.mvtec import MVTecDataset
+    from ppcls_sspcab.data.datasets.mvtec import MVTecDataset
 
     category = MVTecDataset.categories(str(demo_root))[0]
     path = tmp_path / "tiny.yaml"

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ppcls_sspcab.runtime.image import ImageError, Preprocess, decode
+from ppcls_sspcab.image.decode import ImageError, decode
+from ppcls_sspcab.image.preprocess import Preprocess
 
 # What each format can hold; "F", which has no white, only TIFF can.
 MODES = {

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from ppcls_sspcab.detector.file import load_detector
 from ppcls_sspcab.errors import UserError
 
 MARKER = "was-here"
@@ -195,13 +196,12 @@ _CARDS: dict[str, Any] = {
 
 def _carded(card: Any) -> Callable[[Path], object]:
     def read(place: Path) -> object:
-        from ppcls_sspcab.detector import Detector
         from ppcls_sspcab.utils.weights import write_safetensors
 
         path = place / "detector.safetensors"
         text = card if isinstance(card, str) else json.dumps(card)
         write_safetensors(path, {"threshold": np.zeros(())}, {"detector": text})
-        return Detector.load(path)
+        return load_detector(path)
 
     return read
 
@@ -402,7 +402,7 @@ _YAMLS = {
 
 def _configured(text: str) -> Callable[[Path], object]:
     def read(place: Path) -> object:
-        from ppcls_sspcab.config import load_config
+        from ppcls_sspcab.config.load import load_config
 
         path = place / "config.yaml"
         content = text.replace("MARKER", str(place / MARKER))
@@ -418,8 +418,8 @@ for _name, _content in _YAMLS.items():
 
 def _listed(row: str) -> Callable[[Path], object]:
     def read(place: Path) -> object:
-        from ppcls_sspcab.config import load_config
-        from ppcls_sspcab.engine.build import categories
+        from ppcls_sspcab.config.load import load_config
+        from ppcls_sspcab.data.build import categories
 
         (place / "one.png").touch()
         (place / "list.csv").write_text(f"path,label,category\n{row}\n", encoding="utf-8")

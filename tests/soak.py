@@ -74,7 +74,7 @@ class Broken(AssertionError):
 
 def prepare(place: Path) -> Path:
     """Generated pictures and a configuration of a run that takes seconds; returns the YAML."""
-    from ppcls_sspcab.data.demo import generate_demo
+    from ppcls_sspcab.data.generated import generate_demo
 
     generate_demo(place / "data", seed=0, size=SIZE, train=10, test=3, bad=2)
     path = place / "soak.yaml"
@@ -85,7 +85,7 @@ def prepare(place: Path) -> Path:
 
 def work(config: Path, output: Path) -> int:
     """What is killed: train, or resume where there is a checkpoint; evaluate; export."""
-    from ppcls_sspcab.cli import main
+    from ppcls_sspcab.cli.main import main
 
     sys.addaudithook(refuse_network)
     common = ["-c", str(config), "-o", f"Global.output_dir={output}"]
@@ -285,7 +285,7 @@ def long_run(place: Path, count: int, growth: float = GROWTH) -> list[Figure]:
 
 def generate(folder: Path, count: int) -> None:
     """Pictures of generated parts, no two alike."""
-    from ppcls_sspcab.data.demo import render
+    from ppcls_sspcab.data.generated import render
 
     parts = [render(CATEGORIES[0], None, (7, number), SIZE)[0] for number in range(16)]
     rng = np.random.default_rng(0)

@@ -12,15 +12,15 @@ import pytest
 import soak
 from corpus import Case, write_corpus
 
-from ppcls_sspcab import cli
-from ppcls_sspcab.config import load_config
-from ppcls_sspcab.data.folder import FolderDataset
+from ppcls_sspcab.cli import main as cli
+from ppcls_sspcab.config.load import load_config
+from ppcls_sspcab.data.datasets.folder import FolderDataset
 from ppcls_sspcab.data.store import ImageStore
-from ppcls_sspcab.engine.engine import category_folder
 from ppcls_sspcab.errors import DataError
+from ppcls_sspcab.image.decode import decode
+from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.runtime import command
 from ppcls_sspcab.runtime.card import InferenceCard
-from ppcls_sspcab.runtime.image import Preprocess, decode
 from ppcls_sspcab.runtime.predictor import Predictor
 
 SIZE = (32, 32)
@@ -48,7 +48,7 @@ def trained(
         patch.syspath_prepend(str(soak.HERE))
         assert cli.main(["train", *words]) == 0
         assert cli.main(["export", *words, "--format", "paddle,onnx"]) == 0
-    output = category_folder(load_config(config))
+    output = load_config(config).folder.root
     log = (output / "train.log").read_bytes().decode("utf-8", "surrogateescape")
     held = FolderDataset(str(folder.parents[1]), "line")
     trained_on = {Path(sample.path).name for sample in held.train}

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from ppcls_sspcab.config import load_config
+from ppcls_sspcab.config.load import load_config
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -28,8 +28,8 @@ def script() -> ModuleType:
 @pytest.mark.parametrize("name, steps", [("paper", 256 * 256), ("short", 10_000)])
 def test_the_recipes_have_the_length_of_the_papers(name: str, steps: int) -> None:
     config = load_config(REPOSITORY / "configs" / "mvtec" / f"{name}.yaml")
-    assert config.run.epochs * config.run.iter_per_epoch == steps
-    assert config.run.model_selection == "last" and tuple(config.preprocess.image_size) == (
+    assert config.Global.epochs * config.Global.iter_per_epoch == steps
+    assert config.Global.model_selection == "last" and tuple(config.Preprocess.image_size) == (
         256,
         256,
     )

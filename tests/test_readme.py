@@ -87,7 +87,7 @@ def test_links_lead_to_files() -> None:
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["train", "--help"]])
 def test_help_loads_nothing_heavy(words: list[str]) -> None:
     program = (
-        "import sys; from ppcls_sspcab.cli import main\n"
+        "import sys; from ppcls_sspcab.cli.main import main\n"
         f"try: main({words!r})\n"
         "except SystemExit as end: assert not end.code\n"
         "heavy = {'paddle', 'sklearn', 'matplotlib', 'scipy', 'paddleclas'} & set(sys.modules)\n"

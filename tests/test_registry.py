@@ -6,8 +6,9 @@ from typing import Literal
 
 import pytest
 
+from ppcls_sspcab.arguments import check_type
 from ppcls_sspcab.errors import ConfigError
-from ppcls_sspcab.registry import Registry, check_type
+from ppcls_sspcab.registry import Registry
 
 
 class Ellipse:

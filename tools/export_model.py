@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_sspcab.cli import run_tool
+from ppcls_sspcab.cli.main import run_tool
 
 if __name__ == "__main__":
     sys.exit(run_tool("export"))

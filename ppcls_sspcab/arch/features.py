@@ -8,7 +8,7 @@ import paddle
 from paddle import nn
 
 from ppcls_sspcab.arch.feature_maps import FeatureMaps
-from ppcls_sspcab.utils.modes import evaluation_mode
+from ppcls_sspcab.arch.modes import evaluation_mode
 
 BACKBONE = "backbone."
 

@@ -11,10 +11,10 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm
 
-from ppcls_sspcab.data.layouts import LAYOUTS, layout_of
+from ppcls_sspcab.data.datasets.layouts import LAYOUTS, layout_of
 from ppcls_sspcab.data.samples import Sample, whole_mask
 from ppcls_sspcab.errors import DataError, did_you_mean
-from ppcls_sspcab.runtime.image import ImageError, decode
+from ppcls_sspcab.image.decode import ImageError, decode
 
 SHOWN = 5  # problems of one kind that are named
 

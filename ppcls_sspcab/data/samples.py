@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ppcls_sspcab.errors import DataError, did_you_mean
-from ppcls_sspcab.runtime.image import EXTENSIONS, decode_mask
+from ppcls_sspcab.image.decode import EXTENSIONS, decode_mask
 
 LEAST_GOOD = 2  # a covariance of one embedding says nothing
 
@@ -176,27 +176,3 @@ def require_paired(masks: Iterable[Path], used: set[Path], where: Path) -> None:
             f"{len(lonely)} mask(s) belong to no picture in {where}: {', '.join(lonely[:3])}"
             f"{', ...' if len(lonely) > 3 else ''}; a mask of 000.png is 000_mask.png or 000.png"
         )
-
-
-def held_out(count: int, share: float) -> list[bool]:
-    """Which of ``count`` good pictures, in their order, are kept from training to test on.
-
-    Evenly spread, ``floor(count * share)`` of them, never leaving fewer than 2 for training.
-    """
-    share = min(share, max(0, count - LEAST_GOOD) / count) if count else 0.0
-    marks = [int((index + 1) * share + 1e-9) for index in range(count)]
-    return [mark > before for mark, before in zip(marks, [0, *marks], strict=False)]
-
-
-def split_note(train: int, test: int) -> str:
-    """How good pictures were split, in a sentence for the log and the report."""
-    return (
-        f"no good pictures are set aside for the test: of {train + test} good pictures {test}, "
-        f"evenly spread over their order, are kept from training and tested"
-    )
-
-
-def evenly_spread(count: int, most: int) -> list[int]:
-    """At most ``most`` of the numbers 0 .. count - 1, the first among them."""
-    kept = min(count, most)
-    return [index * count // kept for index in range(kept)]

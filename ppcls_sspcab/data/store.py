@@ -10,7 +10,8 @@ import numpy as np
 
 from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.errors import DataError
-from ppcls_sspcab.runtime.image import ImageError, Preprocess
+from ppcls_sspcab.image.decode import ImageError
+from ppcls_sspcab.image.preprocess import Preprocess
 
 
 class ImageStore:

@@ -16,9 +16,9 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ppcls_sspcab.arguments import check_arguments
 from ppcls_sspcab.engine.ema import ExponentialMovingAverage
 from ppcls_sspcab.errors import ModelError, UserError
-from ppcls_sspcab.registry import check_arguments
 from ppcls_sspcab.utils.weights import load_into, read_metadata, read_weights, write_safetensors
 
 

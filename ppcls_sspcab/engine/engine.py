@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -12,36 +11,25 @@ from typing import Any, Literal
 import numpy as np
 import paddle
 
-from ppcls_sspcab.config import Config
+from ppcls_sspcab.config.config import Config
+from ppcls_sspcab.data.build import build_dataset, build_store, categories, good_stores, open_store
 from ppcls_sspcab.data.store import ImageStore
-from ppcls_sspcab.detector import Detector, DetectorCard
-from ppcls_sspcab.engine.build import (
-    build_dataset,
-    build_store,
-    build_threshold,
-    categories,
-    good_stores,
-    open_store,
-    tiling_section,
-    unfitted_detector,
-)
-from ppcls_sspcab.engine.checkpoint import Progress
-from ppcls_sspcab.engine.distributed import is_first, join, wait_for_first
-from ppcls_sspcab.engine.fit import fit_detector
-from ppcls_sspcab.engine.maps import MapWriter
-from ppcls_sspcab.engine.onednn import accelerated
-from ppcls_sspcab.engine.scoring import detect, gather, run_store
+from ppcls_sspcab.detector.accelerated import accelerated
+from ppcls_sspcab.detector.build import build_threshold, unfitted_detector
+from ppcls_sspcab.detector.detector import Detector
+from ppcls_sspcab.detector.file import load_detector
+from ppcls_sspcab.detector.run import detect, gather
 from ppcls_sspcab.errors import ConfigError, DataError
+from ppcls_sspcab.fitting.fit import fit_detector
+from ppcls_sspcab.fitting.run import run_store
+from ppcls_sspcab.fitting.save import save_detector
+from ppcls_sspcab.image.maps import MapWriter
 from ppcls_sspcab.metric.image import image_auroc
 from ppcls_sspcab.registry import POSTPROCESSES
+from ppcls_sspcab.utils.distributed import is_first, join
 from ppcls_sspcab.utils.files import atomic_write
-from ppcls_sspcab.utils.launcher import machine
 from ppcls_sspcab.utils.lock import folder_lock
-from ppcls_sspcab.utils.logging import get_logger, log_file
-from ppcls_sspcab.version import __version__
-
-# Beside the results; nothing reads it but the table of a benchmark.
-DIAGNOSIS = "diagnosis.json"
+from ppcls_sspcab.utils.logger import get_logger, log_file
 
 
 class Engine:
@@ -61,15 +49,15 @@ class Engine:
         self.mode = mode
         with config.naming_files():
             config.load_plugins()
-            _set_device(config.run.device)
-            if mode == "train" and config.run.pretrained_model:
+            _set_device(config.Global.device)
+            if mode == "train" and config.Global.pretrained_model:
                 raise ConfigError(
                     "Global.pretrained_model", "training starts from the weights of Arch.pretrained"
                 )
             join()
             # Predicting and exporting need no data set, only the detector's folder.
-            needs_data = mode in ("train", "eval") or config.run.category == "all"
-            self.categories = categories(config) if needs_data else [config.run.category]
+            needs_data = mode in ("train", "eval") or config.Global.category == "all"
+            self.categories = categories(config) if needs_data else [config.Global.category]
 
     def train(self) -> list[Path]:
         """Trains a detector for each category and returns their files.
@@ -80,7 +68,7 @@ class Engine:
         configs = [self._resuming(self._of(category)) for category in self.categories]
         with ExitStack() as held:
             for config in configs:
-                held.enter_context(writing(category_folder(config)))
+                held.enter_context(writing(config.folder.root))
             return [self._train(config) for config in configs]
 
     def eval(self, report: bool = False) -> list[Any]:
@@ -91,12 +79,12 @@ class Engine:
         Args:
             report: also write ``report.html``, with all test pictures.
         """
-        from ppcls_sspcab.engine.results import summary_table
+        from ppcls_sspcab.evaluation.results import summary_table
 
         results = [self._eval(self._of(category), report) for category in self.categories]
         if len(results) > 1 and is_first():
             table = summary_table(results)
-            atomic_write(Path(self.config.run.output_dir) / "results.md", table)
+            atomic_write(Path(self.config.Global.output_dir) / "results.md", table)
             print(table)
         return results
 
@@ -119,23 +107,24 @@ class Engine:
         Returns:
             whether an anomaly was found.
         """
-        from ppcls_sspcab.engine.predict import predict
-        from ppcls_sspcab.runtime.result import Result, opened, write_records
-        from ppcls_sspcab.runtime.sources import find_pictures
+        from ppcls_sspcab.detector.predict import predict
+        from ppcls_sspcab.image.sources import find_pictures
+        from ppcls_sspcab.result import Result, opened, write_records
 
         if len(self.categories) > 1:
             raise ConfigError("Global.category", "predicting needs one category, not 'all'")
-        given = inputs or ([self.config.infer.infer_imgs] if self.config.infer.infer_imgs else [])
+        given = inputs or ([self.config.Infer.infer_imgs] if self.config.Infer.infer_imgs else [])
         if not given:
             raise ConfigError("Infer.infer_imgs", "give pictures, here or on the command line")
         if not is_first():
             return False
         config = self._of(self.categories[0])
         paths = find_pictures(given)
-        detector, card = Detector.load(_detector_to_use(config))
+        detector = load_detector(config.detector_to_use)
+        card = detector.card
         with config.naming_files():
             postprocess = POSTPROCESSES.build(
-                config.infer.PostProcess or {"name": "AnomalyDecision"},
+                config.Infer.PostProcess or {"name": "AnomalyDecision"},
                 "Infer.PostProcess",
                 threshold=float(detector.threshold) if threshold is None else threshold,
                 scale=float(detector.scale),
@@ -144,7 +133,7 @@ class Engine:
         counts = {"good": 0, "anomalous": 0, "unreadable": 0}
         with accelerated(detector), opened(output) as stream:
             records = predict(
-                detector, card.preprocess, postprocess, paths, config.infer.batch_size, maps
+                detector, card.preprocess, postprocess, paths, config.Infer.batch_size, maps
             )
             for record in write_records(records, stream, output_format):
                 if isinstance(record, Result):
@@ -170,22 +159,23 @@ class Engine:
             int8_max_drop: given, also in INT8, which may cost so many points of AUROC on synthetic
                 defects; this needs the good pictures of the data set.
         """
-        from ppcls_sspcab.engine.export import export_detector
-        from ppcls_sspcab.engine.quantize import int8_settings
+        from ppcls_sspcab.export.export import export_detector
+        from ppcls_sspcab.export.quantize import int8_settings
 
         folders: list[Path] = []
         if not is_first():
             return folders
         for category in self.categories:
             config = self._of(category)
-            detector, card = Detector.load(_detector_to_use(config))
-            folder = inference_folder(config)
-            if config.run.save_inference_dir and len(self.categories) > 1:
+            detector = load_detector(config.detector_to_use)
+            card = detector.card
+            folder = config.inference_folder
+            if config.Global.save_inference_dir and len(self.categories) > 1:
                 folder /= category
             int8 = None
             if int8_max_drop is not None:
                 int8 = int8_settings(config, card.preprocess, int8_max_drop)
-            with nullcontext() if config.run.save_inference_dir else writing(folder.parent):
+            with nullcontext() if config.Global.save_inference_dir else writing(folder.parent):
                 export_detector(detector, card, folder, formats, input_type, int8=int8)
             folders.append(folder)
             get_logger().info(f"exported {category} to {folders[-1]}")
@@ -193,21 +183,21 @@ class Engine:
 
     def _resuming(self, config: Config) -> Config:
         """Of several categories, those that an interrupted run has not begun begin now."""
-        name = config.run.checkpoints
+        name = config.Global.checkpoints
         if len(self.categories) == 1 or name not in ("latest", "best"):
             return config
-        if (category_folder(config) / "checkpoints" / f"{name}.safetensors").is_file():
+        if (config.folder.root / "checkpoints" / f"{name}.safetensors").is_file():
             return config
-        get_logger().info(f"{config.run.category}: has no checkpoint {name!r}, begins anew")
+        get_logger().info(f"{config.Global.category}: has no checkpoint {name!r}, begins anew")
         return config.with_values(checkpoints=None)
 
     def _of(self, category: str) -> Config:
         return self.config.with_values(category=category)
 
     def _train(self, config: Config) -> Path:
-        from ppcls_sspcab.engine.train import Trainer
+        from ppcls_sspcab.engine.trainer import Trainer
 
-        folder = category_folder(config)
+        folder = config.folder.root
         log = log_file(folder / "train.log") if is_first() else nullcontext()
         with config.naming_files(), log:
             trainer = Trainer(config, folder)
@@ -217,13 +207,13 @@ class Engine:
                 atomic_write(folder / "config.yaml", config.to_yaml())
             good, held_out = good_stores(config)
             validate = None
-            if config.run.model_selection == "val_synthetic":
+            if config.Global.model_selection == "val_synthetic":
                 if held_out is None:
                     raise ConfigError(
                         "Global.model_selection",
                         "val_synthetic needs held-out pictures: Threshold.calibrate_on: held_out",
                     )
-                from ppcls_sspcab.engine.validate import synthetic_auroc
+                from ppcls_sspcab.fitting.validation import synthetic_auroc
 
                 def validate(network: paddle.nn.Layer) -> float:
                     return synthetic_auroc(network, config, good, held_out)
@@ -241,10 +231,10 @@ class Engine:
 
         ``diagnosis.json`` keeps the largest one: what picking on the test set would have claimed.
         """
-        if not config.run.eval_during_train:
+        if not config.Global.eval_during_train:
             return None
-        record = category_folder(config) / DIAGNOSIS
-        if not config.run.checkpoints:
+        record = config.folder.diagnosis
+        if not config.Global.checkpoints:
             record.unlink(missing_ok=True)
         test = build_store(config, build_dataset(config).test, "reading")
         labels = np.array([sample.label for sample in test.samples])
@@ -258,7 +248,7 @@ class Engine:
                 return {"score": detect(detector, images)["score"]}
 
             with accelerated(detector):
-                found = gather(run_store(run, test, config.preprocess, size, "diagnosing"))
+                found = gather(run_store(run, test, config.Preprocess, size, "diagnosing"))
             auroc = float(image_auroc(labels, found["score"]))
             if is_first():
                 _keep_diagnosis(record, auroc)
@@ -267,21 +257,19 @@ class Engine:
         return diagnose
 
     def _eval(self, config: Config, with_report: bool) -> Any:
-        from ppcls_sspcab.engine.evaluate import evaluate
-        from ppcls_sspcab.engine.plots import write_plots
-        from ppcls_sspcab.engine.report import Report
-        from ppcls_sspcab.engine.results import write_results
+        from ppcls_sspcab.evaluation.evaluate import evaluate
+        from ppcls_sspcab.evaluation.plots import write_plots
+        from ppcls_sspcab.evaluation.report import Report
+        from ppcls_sspcab.evaluation.results import write_results
 
-        folder = category_folder(config)
+        folder = config.folder.root
         with config.naming_files(), ExitStack() as held:
-            detector, card = Detector.load(_detector_to_use(config))
+            detector = load_detector(config.detector_to_use)
+            card = detector.card
             held.enter_context(writing(folder))
-            samples = build_dataset(config).test
+            samples, run = build_dataset(config).test, config.Global
             if not samples:
-                raise DataError(
-                    f"{config.run.data_root}/{config.run.category}: no test pictures to measure on"
-                )
-            run = config.run
+                raise DataError(f"{run.data_root}/{run.category}: no test pictures to measure on")
             store = open_store(samples, card.preprocess, run.cache_mb, run.on_error, "reading")
             report = Report(store) if with_report else None
             look = report.look if report else None
@@ -326,72 +314,6 @@ def writing(folder: Path) -> Iterator[None]:
         yield
 
 
-def category_folder(config: Config) -> Path:
-    """``<output_dir>/<category>``."""
-    return Path(config.run.output_dir) / config.run.category
-
-
-def inference_folder(config: Config) -> Path:
-    """Where the exported model of a single category lies."""
-    return Path(config.run.save_inference_dir or category_folder(config) / "inference")
-
-
-def detector_path(config: Config) -> Path:
-    """Where a category's detector lies."""
-    return category_folder(config) / "detector.safetensors"
-
-
-def _detector_to_use(config: Config) -> Path:
-    """The detector that evaluating, predicting and exporting take."""
-    return Path(config.run.pretrained_model or detector_path(config))
-
-
-def save_detector(
-    network: paddle.nn.Layer,
-    config: Config,
-    good: ImageStore,
-    held_out: ImageStore | None,
-    progress: Progress,
-    seconds: float,
-) -> Path:
-    """Makes a trained network a calibrated Detector and writes it; returns its file.
-
-    Args:
-        network: trained, in evaluation mode.
-        good, held_out: as :func:`ppcls_sspcab.engine.fit.fit_detector` takes them.
-        progress: steps done and the selected epoch, for the protocol.
-        seconds: how long the training took.
-    """
-    fitted = fit_detector(network, config, good, held_out)
-    calibration = fitted.calibration
-    card = DetectorCard(
-        arch={**config["Arch"], "pretrained": False},
-        density=dict(config["Density"]),
-        preprocess=config.preprocess,
-        category=config.run.category,
-        calibration=calibration,
-        protocol={
-            **_protocol(config, progress, len(good), held_out, seconds),
-            "image_score": fitted.score["name"],
-            "image_score_auroc_on_synthetic_defects": fitted.synthetic_auroc,
-        },
-        score=fitted.score,
-        localize=config.get("Localize"),
-        tiling=tiling_section(config),
-        pixel_calibration=fitted.pixel_calibration,
-    )
-    path = detector_path(config)
-    if is_first():
-        fitted.detector.save(path, card)
-    wait_for_first()
-    get_logger().info(
-        f"{config.run.category}: threshold {calibration.threshold:.5f} "
-        f"({calibration.method}; {calibration.note}) of the image score "
-        f"{fitted.score['name']!r}; detector saved to {path}"
-    )
-    return path
-
-
 def _set_device(device: str) -> None:
     has_gpu = paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
     if device == "gpu" and not has_gpu:
@@ -400,31 +322,3 @@ def _set_device(device: str) -> None:
             "this Paddle finds no GPU; install paddlepaddle-gpu, or set cpu or auto",
         )
     paddle.set_device("gpu" if has_gpu and device != "cpu" else "cpu")
-
-
-def _protocol(
-    config: Config, progress: Progress, pictures: int, held_out: Any, seconds: float
-) -> dict[str, Any]:
-    run = config.run
-    return {
-        "data_root": run.data_root,
-        "category": run.category,
-        "seed": run.seed,
-        "epochs": run.epochs,
-        "steps": progress.step,
-        "source_images_per_step": config.train_sampler.batch_size,
-        "selection": run.model_selection,
-        "selected_epoch": progress.best_epoch if run.model_selection != "last" else run.epochs,
-        "good_pictures_trained_on": pictures,
-        "good_pictures_held_out": len(held_out) if held_out is not None else 0,
-        "calibrate_on": config.calibration.calibrate_on,
-        "training_seconds": round(seconds, 1),
-        "device": paddle.device.get_device(),
-        "machine": machine(),
-        "versions": {
-            "ppcls_sspcab": __version__,
-            "paddle": paddle.__version__,
-            "numpy": np.__version__,
-            "python": ".".join(map(str, sys.version_info[:3])),
-        },
-    }

@@ -7,25 +7,25 @@ from pathlib import Path
 
 import numpy as np
 
-from ppcls_sspcab.config import Config
-from ppcls_sspcab.data.samples import Sample, evenly_spread
+from ppcls_sspcab.config.config import Config
+from ppcls_sspcab.data.build import build_store
+from ppcls_sspcab.data.samples import Sample
+from ppcls_sspcab.data.split import evenly_spread, held_out_share, split_good
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.data.synthetic import MAX_SPOILT
-from ppcls_sspcab.detector import Detector, DetectorCard
-from ppcls_sspcab.engine.build import build_store, held_out_share, split_good, tiling_section
-from ppcls_sspcab.engine.engine import (
-    category_folder,
-    detector_path,
-    inference_folder,
-    writing,
-)
-from ppcls_sspcab.engine.export import export_detector
-from ppcls_sspcab.engine.fit import FittedDetector, fit_detector
-from ppcls_sspcab.engine.quantize import Int8Settings
+from ppcls_sspcab.detector.build import tiling_section
+from ppcls_sspcab.detector.card import DetectorCard
+from ppcls_sspcab.detector.detector import Detector
+from ppcls_sspcab.detector.file import load_detector, write_detector
+from ppcls_sspcab.engine.engine import writing
 from ppcls_sspcab.errors import ConfigError
-from ppcls_sspcab.runtime.card import CARD_FILE, INT8_FILE, ONNX_FILE, InferenceCard
-from ppcls_sspcab.runtime.sources import find_pictures
-from ppcls_sspcab.utils.logging import get_logger
+from ppcls_sspcab.export.export import export_detector
+from ppcls_sspcab.export.quantize import MAX_DROP, Int8Settings
+from ppcls_sspcab.fitting.fit import FittedDetector, fit_detector
+from ppcls_sspcab.image.sources import find_pictures
+from ppcls_sspcab.paths import CARD_FILE, INT8_FILE, ONNX_FILE
+from ppcls_sspcab.runtime.card import InferenceCard
+from ppcls_sspcab.utils.logger import get_logger
 
 
 def refit(config: Config, good: str) -> Path:
@@ -48,27 +48,29 @@ def refit(config: Config, good: str) -> Path:
         DataError: too few pictures, or one that cannot be read.
         ModelError: no trained detector, or an export that cannot be verified.
     """
-    if config.run.category == "all":
+    if config.Global.category == "all":
         raise ConfigError("Global.category", "refitting needs one category, not 'all'")
-    with writing(category_folder(config)):
+    with writing(config.folder.root):
         return _refit(config, good)
 
 
 def _refit(config: Config, good: str) -> Path:
-    detector, card = Detector.load(config.run.pretrained_model or detector_path(config))
-    if config.preprocess != card.preprocess:
+    detector = load_detector(config.Global.pretrained_model or config.folder.detector)
+    card = detector.card
+    if config.Preprocess != card.preprocess:
         raise ConfigError("Preprocess", "is not what the detector's network was trained with")
     samples = [Sample(path, 0, "good", None, "train") for path in find_pictures([good])]
-    split = split_good(samples, held_out_share(config), config.run.seed)
+    split = split_good(samples, held_out_share(config), config.Global.seed)
     pictures = build_store(config, split.train, "reading")
     held_out = build_store(config, split.held_out, "reading") if split.held_out else None
     with config.naming_files():
         fitted = fit_detector(detector.network, config, pictures, held_out)
     new = _card(card, config, fitted, good, len(samples))
     folder = _export(fitted.detector, new, config, pictures, held_out)
-    fitted.detector.save(detector_path(config), new)
+    fitted.detector.card = new
+    write_detector(fitted.detector, config.folder.detector)
     get_logger().info(
-        f"{config.run.category}: fitted to {len(pictures)} good pictures of {good}; threshold "
+        f"{config.Global.category}: fitted to {len(pictures)} good pictures of {good}; threshold "
         f"{fitted.calibration.threshold:.5f} ({fitted.calibration.note}); exported to {folder}"
     )
     return folder
@@ -102,14 +104,15 @@ def _export(
     held_out: ImageStore | None,
 ) -> Path:
     """Into the usual folder, in the formats that it holds now; Paddle's where there is none."""
-    folder = inference_folder(config)
+    folder = config.inference_folder
     if not (folder / CARD_FILE).is_file():
         return export_detector(detector, card, folder)
     old = InferenceCard.read(folder)
     formats = ["paddle", "onnx"] if ONNX_FILE in old.files else ["paddle"]
     int8 = None
     if INT8_FILE in old.files:
-        int8 = Int8Settings(_stack(good), _stack(held_out or good), seed=config.run.seed)
+        max_drop = old.verification.get("int8", {}).get("max_drop", MAX_DROP)
+        int8 = Int8Settings(_stack(good), _stack(held_out or good), max_drop, config.Global.seed)
     return export_detector(detector, card, folder, formats, old.input_type, int8=int8)
 
 

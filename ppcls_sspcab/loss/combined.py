@@ -8,8 +8,9 @@ from typing import Any
 import paddle
 from paddle import nn
 
+from ppcls_sspcab.arguments import check_type
 from ppcls_sspcab.errors import ConfigError
-from ppcls_sspcab.registry import LOSSES, check_type
+from ppcls_sspcab.registry import LOSSES
 
 LARGEST_WEIGHT = 1e6
 

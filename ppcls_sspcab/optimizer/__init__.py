@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ppcls_sspcab.arguments import check_type, refuse_misspelt
 from ppcls_sspcab.errors import ConfigError, did_you_mean
-from ppcls_sspcab.registry import OPTIMIZERS, SCHEDULES, check_type, refuse_misspelt
+from ppcls_sspcab.registry import OPTIMIZERS, SCHEDULES
 
 if TYPE_CHECKING:
     from paddle.nn import Layer

@@ -1,5 +1,1 @@
-"""What a machine needs to feed pictures to a detector: numpy and Pillow, no Paddle."""
-
-from ppcls_sspcab.runtime.image import ImageError, Preprocess, decode, decode_mask
-
-__all__ = ["ImageError", "Preprocess", "decode", "decode_mask"]
+"""Running an exported model: numpy, pillow, pyyaml and one runtime; no Paddle needed."""

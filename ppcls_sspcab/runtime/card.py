@@ -13,13 +13,11 @@ import numpy as np
 import yaml
 
 from ppcls_sspcab.errors import ConfigError, ModelError
-from ppcls_sspcab.runtime.image import Preprocess
+from ppcls_sspcab.image.preprocess import Preprocess
+from ppcls_sspcab.paths import CARD_FILE
+from ppcls_sspcab.result import normalized
 from ppcls_sspcab.utils.files import atomic_write, sha256_of
 
-CARD_FILE = "inference.yml"
-PADDLE_FILES = ("inference.json", "inference.pdiparams")
-ONNX_FILE = "model.onnx"
-INT8_FILE = "model_int8.onnx"
 INPUT_NAME = "images"
 
 _FORMAT = 1
@@ -93,8 +91,7 @@ class InferenceCard:
 
     def normalized(self, scores: np.ndarray) -> np.ndarray:
         """float32 [N]: the scores on the scale of 0 to 1 whose 0.5 is ``threshold``."""
-        deviation = (scores - np.float32(self.threshold)) / np.float32(self.scale)
-        return 0.5 + 0.5 * deviation / (1.0 + np.abs(deviation))
+        return normalized(scores, np.float32(self.threshold), np.float32(self.scale))
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Writes ``inference.yml`` into the folder, whole or not at all."""

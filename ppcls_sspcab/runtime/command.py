@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from ppcls_sspcab.errors import UserError, one_line
+from ppcls_sspcab.image.sources import find_pictures
+from ppcls_sspcab.result import Result, opened, write_records
 from ppcls_sspcab.runtime.predictor import Predictor
-from ppcls_sspcab.runtime.result import Result, opened, write_records
-from ppcls_sspcab.runtime.sources import find_pictures
 
 ANOMALY_FOUND = 3
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ppcls_sspcab.errors import ModelError
 from ppcls_sspcab.utils.files import atomic_write, sha256_of
-from ppcls_sspcab.utils.logging import get_logger
+from ppcls_sspcab.utils.logger import get_logger
 
 
 def published_weights(url: str, md5: str | None) -> str:

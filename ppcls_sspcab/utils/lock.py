@@ -14,8 +14,9 @@ from datetime import datetime
 from pathlib import Path
 
 from ppcls_sspcab.errors import OutputError
+from ppcls_sspcab.paths import RunFolder
 from ppcls_sspcab.utils.files import naming_output
-from ppcls_sspcab.utils.logging import get_logger
+from ppcls_sspcab.utils.logger import get_logger
 
 try:
     import fcntl
@@ -24,17 +25,6 @@ except ImportError:  # Windows, where a folder is not guarded
 
 LOCK_FILE = ".lock"
 
-# What only a run that holds the lock writes; after a kill these are half files without a use.
-_UNFINISHED = (
-    "checkpoints/.*.part",
-    "plots/.*.part",
-    ".config-*.part",
-    ".detector-*.part",
-    ".inference-*.part",
-    ".report-*.part",
-    ".results-*.part",
-    ".train-*.part",
-)
 _TAKEN = (errno.EACCES, errno.EAGAIN)
 
 _held: set[Path] = set()
@@ -101,7 +91,7 @@ def _myself() -> str:
 
 
 def _remove_unfinished(folder: Path) -> None:
-    for pattern in _UNFINISHED:
+    for pattern in RunFolder.UNFINISHED:
         for path in folder.glob(pattern):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)

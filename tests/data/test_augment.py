@@ -7,15 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ppcls_sspcab.data.augment import (
-    LUMA,
-    Color,
-    ColorJitter,
-    RandomCrop,
-    RandomTranslation,
-    Translation,
-)
-from ppcls_sspcab.data.augment import recolor as apply_color
+from ppcls_sspcab.data.transforms.color_jitter import LUMA, Color, ColorJitter
+from ppcls_sspcab.data.transforms.color_jitter import recolor as apply_color
+from ppcls_sspcab.data.transforms.random_crop import RandomCrop
+from ppcls_sspcab.data.transforms.random_translation import RandomTranslation, Translation
 from ppcls_sspcab.errors import DataError
 
 seeds = st.integers(0, 2**32)

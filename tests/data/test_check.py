@@ -9,7 +9,7 @@ from pathlib import Path
 import layout_fixtures as fixtures
 import pytest
 
-from ppcls_sspcab.cli import main
+from ppcls_sspcab.cli.main import main
 
 Capture = pytest.CaptureFixture[str]
 
@@ -84,7 +84,7 @@ def test_unknown_names_are_one_line(tmp_path: Path, capsys: Capture) -> None:
 def test_it_loads_no_paddle(tmp_path: Path) -> None:
     root = fixtures.mvtec(tmp_path)
     script = (
-        "import sys; from ppcls_sspcab.cli import main; "
+        "import sys; from ppcls_sspcab.cli.main import main; "
         f"code = main(['data', 'check', {str(root)!r}]); sys.exit(code or 'paddle' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from ppcls_sspcab.data.augment import recolor
-from ppcls_sspcab.data.cutpaste import CutPaste, region, rotated_box
+from ppcls_sspcab.data.transforms.color_jitter import recolor
+from ppcls_sspcab.data.transforms.cutpaste import CutPaste, region, rotated_box
 from ppcls_sspcab.registry import TRANSFORMS
 
 VARIANTS = ["normal", "scar", "union", "3way"]

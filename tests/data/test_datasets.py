@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppcls_sspcab.data.csv_list import ListDataset
-from ppcls_sspcab.data.folder import FolderDataset
-from ppcls_sspcab.data.mvtec import MVTecDataset
-from ppcls_sspcab.data.samples import Sample, held_out, load_mask
+from ppcls_sspcab.data.datasets.csv_list import ListDataset
+from ppcls_sspcab.data.datasets.folder import FolderDataset
+from ppcls_sspcab.data.datasets.mvtec import MVTecDataset
+from ppcls_sspcab.data.samples import Sample, load_mask
+from ppcls_sspcab.data.split import held_out
 from ppcls_sspcab.errors import DataError
 from ppcls_sspcab.registry import DATASETS
 

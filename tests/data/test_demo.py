@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from ppcls_sspcab.data.demo import CATEGORIES, DEFECTS, generate_demo, render
-from ppcls_sspcab.data.demo.__main__ import main
-from ppcls_sspcab.data.mvtec import MVTecDataset
+from ppcls_sspcab.data.datasets.mvtec import MVTecDataset
+from ppcls_sspcab.data.generated import CATEGORIES, DEFECTS, generate_demo, render
+from ppcls_sspcab.data.generated.__main__ import main
 from ppcls_sspcab.data.samples import load_mask
 from ppcls_sspcab.errors import DataError
-from ppcls_sspcab.runtime import decode
+from ppcls_sspcab.image.decode import decode
 
 SMALL = {"size": 32, "train": 3, "test": 2, "bad": 1}
 KINDS = [(category, defect) for category, defects in DEFECTS.items() for defect in defects]

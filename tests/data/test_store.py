@@ -10,7 +10,7 @@ from PIL import Image
 from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.errors import DataError
-from ppcls_sspcab.runtime import Preprocess
+from ppcls_sspcab.image.preprocess import Preprocess
 
 SIZE = (6, 8)
 BYTES = 3 * 6 * 8

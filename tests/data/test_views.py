@@ -10,19 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ppcls_sspcab.data import views
-from ppcls_sspcab.data.augment import ColorJitter, RandomCrop, RandomTranslation
-from ppcls_sspcab.data.cutpaste import CutPaste
+from ppcls_sspcab.data import loader
+from ppcls_sspcab.data.loader import build_train_loader, flatten_views
 from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.store import ImageStore
-from ppcls_sspcab.data.views import (
-    CutPasteViews,
-    SampleNumbers,
-    build_train_loader,
-    flatten_views,
-)
+from ppcls_sspcab.data.transforms.color_jitter import ColorJitter
+from ppcls_sspcab.data.transforms.cutpaste import CutPaste
+from ppcls_sspcab.data.transforms.random_crop import RandomCrop
+from ppcls_sspcab.data.transforms.random_translation import RandomTranslation
+from ppcls_sspcab.data.views import CutPasteViews, SampleNumbers
 from ppcls_sspcab.errors import DataError
-from ppcls_sspcab.runtime import Preprocess
+from ppcls_sspcab.image.preprocess import Preprocess
 
 PREPROCESS = Preprocess((16, 20))
 COUNT = 5
@@ -110,7 +108,7 @@ def test_ranks_split_each_global_batch(batch_size, steps, start_step, ranks):
 @pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("shared", [True, False])
 def test_order_and_values_are_the_same_with_any_workers(samples, workers, shared, monkeypatch):
-    monkeypatch.setattr(views, "_fits_shared_memory", lambda needed: shared)
+    monkeypatch.setattr(loader, "_fits_shared_memory", lambda needed: shared)
     expected = loaded(build_train_loader(dataset_of(samples), SampleNumbers(3, 7), 0))
     assert len(expected) == 7
     assert_same(
@@ -170,7 +168,7 @@ def test_flatten_views():
 
 
 def test_shared_memory_is_used_only_if_it_suffices():
-    assert not views._fits_shared_memory(1 << 60)
+    assert not loader._fits_shared_memory(1 << 60)
 
 
 def test_wrong_values(samples):

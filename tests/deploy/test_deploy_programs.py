@@ -14,9 +14,9 @@ from packaging.requirements import Requirement
 from paddle import nn
 from PIL import Image
 
-from ppcls_sspcab.detector import DetectorCard
-from ppcls_sspcab.engine.export import export_detector
-from ppcls_sspcab.runtime.image import Preprocess
+from ppcls_sspcab.detector.card import DetectorCard
+from ppcls_sspcab.export.export import export_detector
+from ppcls_sspcab.image.preprocess import Preprocess
 
 ROOT = Path(__file__).resolve().parents[2]
 PREDICT = ROOT / "deploy" / "python" / "predict.py"

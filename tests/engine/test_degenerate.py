@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from paddle import nn
 from PIL import Image
 
-from ppcls_sspcab.config import Config, load_config
-from ppcls_sspcab.detector import Detector
-from ppcls_sspcab.engine.engine import Engine, category_folder, detector_path
+from ppcls_sspcab.config.config import Config
+from ppcls_sspcab.config.load import load_config
+from ppcls_sspcab.detector.file import load_detector
+from ppcls_sspcab.engine.engine import Engine
 from ppcls_sspcab.errors import UserError
 from ppcls_sspcab.registry import BACKBONES
 from ppcls_sspcab.utils.weights import read_weights
@@ -61,7 +62,7 @@ def scores_of(config: Config) -> dict[str, list[float]]:
     """Scores of the good and the bad test pictures, all finite."""
     Engine(config, "eval").eval()
     found: dict[str, list[float]] = {"0": [], "1": []}
-    with (category_folder(config) / "results.csv").open(newline="") as stream:
+    with (config.folder.root / "results.csv").open(newline="") as stream:
         for row in csv.DictReader(stream):
             found[row["label"]].append(float(row["score"]))
             assert np.isfinite([float(row["score"]), float(row["normalized_score"])]).all()
@@ -128,13 +129,13 @@ def test_numbers_that_are_none_stop_the_run_and_are_not_saved(
     prepared: Path, tmp_path: Path, overrides: tuple[str, ...]
 ) -> None:
     config = configured(prepared, tmp_path, CATEGORY, "Global.model_selection=last", *overrides)
-    latest = category_folder(config) / "checkpoints" / "latest.safetensors"
+    latest = config.folder.root / "checkpoints" / "latest.safetensors"
     with pytest.raises(UserError, match=r"at step \d+, lr [0-9.e+-]+; .*learning_rate") as caught:
         Engine(config, "train").train()
     assert str(latest) in str(caught.value)
     for name, array in read_weights(latest).items():
         assert np.isfinite(array).all(), name
-    assert not detector_path(config).exists()
+    assert not config.folder.detector.exists()
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +149,7 @@ def detector(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
         "Localize={name: FeatureGaussian, layers: [conv1], channels: 16}",
     )
     Engine(config, "train").train()
-    return Detector.load(detector_path(config))
+    return load_detector(config.folder.detector)
 
 
 @settings(max_examples=40, deadline=None)
@@ -156,10 +157,9 @@ def detector(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_every_picture_has_a_finite_score(
     detector: Any, seed: int, level: int, contrast: int
 ) -> None:
-    model, card = detector
     noise = np.random.default_rng(seed).integers(-contrast, contrast + 1, (2, 32, 32, 3))
     pixels = (level + noise).clip(0, 255).astype(np.uint8)
     with paddle.no_grad():
-        found = model(paddle.to_tensor(card.preprocess.normalize(pixels)))
+        found = detector(paddle.to_tensor(detector.card.preprocess.normalize(pixels)))
     for name, value in found.items():
         assert np.isfinite(value.numpy()).all(), name

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppcls_sspcab.config import load_config
-from ppcls_sspcab.engine.build import transform_sections
-from ppcls_sspcab.engine.engine import Engine, category_folder
+from ppcls_sspcab.config.load import load_config
+from ppcls_sspcab.data.build import transform_sections
+from ppcls_sspcab.engine.engine import Engine
 from ppcls_sspcab.errors import ConfigError, DataError
 from ppcls_sspcab.runtime.predictor import Predictor
 
@@ -40,7 +40,7 @@ def run(path: Path) -> tuple[dict, Path]:
     Engine(config, "train").train()
     Engine(config, "eval").eval(report=True)
     Engine(config, "export").export(["paddle", "onnx"])
-    folder = category_folder(config)
+    folder = config.folder.root
     return json.loads((folder / "results.json").read_text(encoding="utf-8")), folder
 
 

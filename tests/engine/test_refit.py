@@ -2,11 +2,10 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_sspcab.cli import main
-from ppcls_sspcab.config import load_config
-from ppcls_sspcab.data.mvtec import MVTecDataset
-from ppcls_sspcab.detector import Detector
-from ppcls_sspcab.engine.engine import category_folder, detector_path
+from ppcls_sspcab.cli.main import main
+from ppcls_sspcab.config.load import load_config
+from ppcls_sspcab.data.datasets.mvtec import MVTecDataset
+from ppcls_sspcab.detector.file import load_detector
 from ppcls_sspcab.runtime.card import InferenceCard
 from ppcls_sspcab.runtime.predictor import Predictor
 
@@ -28,12 +27,13 @@ def test_density_and_threshold_are_new_and_the_weights_the_same(trained, demo_ro
     config = load_config(trained)
     export = ["export", "-c", str(trained), "--format", "paddle,onnx", "--input", "uint8"]
     assert main([*export, "--int8", "--max-drop", "100"]) == 0
-    folder = category_folder(config) / "inference"
-    before, old = Detector.load(detector_path(config))[0], InferenceCard.read(folder)
+    folder = config.folder.root / "inference"
+    before, old = load_detector(config.folder.detector), InferenceCard.read(folder)
     good = other_good(demo_root)
     assert main(["refit", "-c", str(trained), "--good", str(good)]) == 0
 
-    after, card = Detector.load(detector_path(config))
+    after = load_detector(config.folder.detector)
+    card = after.card
     weights = before.network.state_dict()
     for name, value in after.network.state_dict().items():
         np.testing.assert_array_equal(value.numpy(), weights[name].numpy())
@@ -55,7 +55,7 @@ def test_density_and_threshold_are_new_and_the_weights_the_same(trained, demo_ro
 
 
 def test_what_cannot_be_refitted_stays(trained, demo_root, capsys):
-    path = detector_path(load_config(trained))
+    path = load_config(trained).folder.detector
     before = path.read_bytes()
     good = other_good(demo_root)
     words = ["refit", "-c", str(trained), "--good", str(good)]

@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_sspcab.config import load_config
+from ppcls_sspcab.config.load import load_config
 from ppcls_sspcab.engine.engine import Engine
 
 

@@ -96,7 +96,7 @@ class Outcome:
 
 @pytest.fixture
 def run(paddleclas_home: Path, tmp_path: Path) -> Run:
-    """Runs words of ``python -m ppcls_sspcab.paddleclas`` (several lists: one after the other)."""
+    """Runs words of the plug-in's program (several lists: one after the other)."""
 
     def run_words(*commands: Sequence[Any], launcher: Sequence[str] = (), **env: str) -> Outcome:
         losses = tmp_path / "losses"

@@ -1,4 +1,4 @@
-"""Runs ``python -m ppcls_sspcab.paddleclas`` and writes down every loss PaddleClas's loop logs.
+"""Runs the plug-in's program and writes down every loss that PaddleClas's loop logs.
 
 recorder.py LOSSES.json '[["train", "-c", "a.yaml"], ["eval", "-c", "a.yaml"]]'
 """
@@ -27,12 +27,12 @@ def record() -> list[dict[str, float]]:
 if __name__ == "__main__":
     target, words = Path(sys.argv[1]), json.loads(sys.argv[2])
     if "BUILTIN" in os.environ:
-        from ppcls_sspcab.cli import main
+        from ppcls_sspcab.cli.main import main
 
         losses = []
     else:
         from ppcls_sspcab.integrations.paddleclas import install
-        from ppcls_sspcab.paddleclas import main
+        from ppcls_sspcab.integrations.paddleclas.__main__ import main
 
         install()
         losses = record()

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ppcls_sspcab.cli import main
-from ppcls_sspcab.detector import Detector
+from ppcls_sspcab.cli.main import main
+from ppcls_sspcab.detector.file import load_detector
 from ppcls_sspcab.utils.weights import read_weights
 
 ONLY_CHECKOUT = "the 2.4.0 wheel has none; run make test-paddleclas PADDLECLAS_HOME=<checkout>"
@@ -78,7 +78,8 @@ def test_the_best_model_is_chosen_on_synthetic_defects(
     (best,) = (
         path for path in tmp_path.rglob("best_model.pdparams") if path.parent.name != "best_model"
     )
-    detector, card = Detector.load(next(tmp_path.rglob("detector.safetensors")))
+    detector = load_detector(next(tmp_path.rglob("detector.safetensors")))
+    card = detector.card
     assert card.protocol["selection"] == "val_synthetic"
     assert card.protocol["selected_epoch"] in (1, 2)
     state = detector.network.state_dict()
@@ -98,7 +99,14 @@ def test_an_unreadable_picture_stops_the_training(
     shutil.copytree(demo_root / "gasket", tmp_path / "data" / "gasket")
     broken = sorted((tmp_path / "data" / "gasket" / "train" / "good").iterdir())[1]
     broken.write_bytes(b"no picture")
-    command = [sys.executable, "-m", "ppcls_sspcab.paddleclas", "train", "-c", str(cutpaste_yaml)]
+    command = [
+        sys.executable,
+        "-m",
+        "ppcls_sspcab.integrations.paddleclas",
+        "train",
+        "-c",
+        str(cutpaste_yaml),
+    ]
     # Without a cache the picture is met in the middle of an epoch, in the loader.
     command += ["-o", f"Global.data_root={tmp_path / 'data'}", "-o", "Global.cache_mb=0"]
     process = subprocess.run(

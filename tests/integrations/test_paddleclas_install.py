@@ -107,7 +107,8 @@ assert "ppcls" not in sys.modules
 def test_a_home_without_paddleclas_is_named(
     python: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
-    code = "import sys; from ppcls_sspcab import paddleclas; sys.exit(paddleclas.main(['list']))"
+    module = "ppcls_sspcab.integrations.paddleclas.__main__"
+    code = f"import sys; from {module} import main; sys.exit(main(['list']))"
     outcome = python(code, PADDLECLAS_HOME=str(tmp_path))
     assert outcome.returncode == 2
     assert outcome.stderr.strip() == (

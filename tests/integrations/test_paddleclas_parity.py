@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ppcls_sspcab.cli import main
-from ppcls_sspcab.detector import Detector
+from ppcls_sspcab.cli.main import main
+from ppcls_sspcab.detector.file import load_detector
 from ppcls_sspcab.utils.weights import read_weights
 
 STEPS = [
@@ -78,7 +78,7 @@ def test_twenty_steps_and_the_evaluation_agree(
 
     # Their weights are the detector's.
     weights = read_weights(saved(folder_of(theirs), "latest.pdparams"))
-    detector, _ = Detector.load(folder_of(theirs) / "detector.safetensors")
+    detector = load_detector(folder_of(theirs) / "detector.safetensors")
     state = detector.network.state_dict()
     assert weights.keys() == state.keys()
     for name, value in weights.items():
@@ -147,7 +147,14 @@ def test_a_mistake_is_one_line_and_code_2(
 ) -> None:
     from integrations_support import environment
 
-    command = [sys.executable, "-m", "ppcls_sspcab.paddleclas", "train", "-c", str(cutpaste_yaml)]
+    command = [
+        sys.executable,
+        "-m",
+        "ppcls_sspcab.integrations.paddleclas",
+        "train",
+        "-c",
+        str(cutpaste_yaml),
+    ]
     process = subprocess.run(
         [*command, "-o", "Global.category=all"],
         env=environment(paddleclas_home),

@@ -8,14 +8,15 @@ import pytest
 from paddle import nn
 from PIL import Image
 
-from ppcls_sspcab.detector import DetectorCard
-from ppcls_sspcab.engine.export import export_detector
+from ppcls_sspcab.detector.card import DetectorCard
 from ppcls_sspcab.errors import ModelError, UserError
+from ppcls_sspcab.export.export import export_detector
+from ppcls_sspcab.image.decode import decode
+from ppcls_sspcab.image.preprocess import Preprocess
+from ppcls_sspcab.result import Failure, Result
 from ppcls_sspcab.runtime import command
 from ppcls_sspcab.runtime.card import InferenceCard
-from ppcls_sspcab.runtime.image import Preprocess, decode
 from ppcls_sspcab.runtime.predictor import Predictor
-from ppcls_sspcab.runtime.result import Failure, Result
 
 PREPROCESS = Preprocess(image_size=(16, 24))
 BACKENDS = ("paddle", "onnx")

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from tipc_support import bash, copy_of_test_tipc, needs_bash, parameters
 
-from ppcls_sspcab.config import load_config
-from ppcls_sspcab.detector import Detector
+from ppcls_sspcab.config.load import load_config
+from ppcls_sspcab.detector.file import load_detector
 from ppcls_sspcab.engine.engine import Engine
-from ppcls_sspcab.engine.export import export_detector
+from ppcls_sspcab.export.export import export_detector
 
 pytestmark = needs_bash
 
@@ -44,12 +44,13 @@ def model(tiny_yaml: Path, tmp_path: Path) -> tuple[Path, Path, Path]:
     """An export, the same of a detector with one weight turned, and pictures."""
     config = load_config(tiny_yaml, ["Score.name=embedding", "Localize=null"])
     (path,) = Engine(config, "train").train()
-    detector, card = Detector.load(path)
+    detector = load_detector(path)
+    card = detector.card
     good = export_detector(detector, card, tmp_path / "good")
     weight = detector.network.parameters()[0]
     weight.set_value(-weight)
     wrong = export_detector(detector, card, tmp_path / "wrong")
-    return good, wrong, Path(config.run.data_root) / config.run.category / "test"
+    return good, wrong, Path(config.Global.data_root) / config.Global.category / "test"
 
 
 def test_a_wrong_model_fails_the_chain(model: tuple[Path, Path, Path], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from ppcls_sspcab.arch.backbones import build_backbone
 from ppcls_sspcab.errors import ModelError
 from ppcls_sspcab.utils.download import published_weights
-from ppcls_sspcab.utils.logging import get_logger
+from ppcls_sspcab.utils.logger import get_logger
 
 URL = "https://example.org/models/net.pdparams"
 

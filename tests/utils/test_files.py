@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from ppcls_sspcab.errors import OutputError
-from ppcls_sspcab.utils.files import atomic_path, atomic_write
-from ppcls_sspcab.utils.folders import atomic_folder
+from ppcls_sspcab.utils.files import atomic_folder, atomic_path, atomic_write
 
 # The kernel itself refuses to write more: the file size is limited to 4096 bytes.
 LIMITED = """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ppcls_sspcab.utils import launcher
+from ppcls_sspcab.utils import launcher, machine
 
 ROOT = Path(__file__).resolve().parents[2]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the launcher acts on Linux only")
@@ -68,7 +68,7 @@ def test_the_settings_stand_in_the_environment_after_one_restart(tmp_path):
     assert all(seen["env"][name] == value for name, value in seen["set"].items())
     assert seen["argv"][1:] == ["train", "-o", "a b=ü"]
     assert seen["stdin"] == "from stdin"
-    if launcher._is_glibc():
+    if launcher.is_glibc():
         assert seen["env"]["MALLOC_MMAP_MAX_"] == "0"
 
 
@@ -140,8 +140,9 @@ def test_python_m_survives(tmp_path):
     (package / "utils").mkdir(parents=True)
     for name in ("__init__.py", "utils/__init__.py"):
         (package / name).write_text("")
-    source = ROOT / "ppcls_sspcab" / "utils" / "launcher.py"
-    (package / "utils" / "launcher.py").write_text(source.read_text(encoding="utf-8"))
+    for name in ("launcher.py", "machine.py"):
+        source = ROOT / "ppcls_sspcab" / "utils" / name
+        (package / "utils" / name).write_text(source.read_text(encoding="utf-8"))
     write(package, name="__main__.py")
     result = subprocess.run(
         [sys.executable, "-m", "ppcls_sspcab", "demo"],
@@ -169,20 +170,20 @@ def test_this_test_is_never_restarted(monkeypatch):
 
 def test_threads_are_shared_between_local_ranks(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(launcher, "_physical_cores", lambda: 8)
-    monkeypatch.setattr(launcher, "_quota", lambda: 6)
-    assert launcher.cpu_threads() == 6
+    monkeypatch.setattr(machine, "_physical_cores", lambda: 8)
+    monkeypatch.setattr(machine, "_quota", lambda: 6)
+    assert machine.cpu_threads() == 6
     monkeypatch.setenv("PADDLE_LOCAL_SIZE", "4")
-    assert launcher.cpu_threads() == 1
+    assert machine.cpu_threads() == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert launcher.cpu_threads() == 3
+    assert machine.cpu_threads() == 3
 
 
 def test_mkl_is_set_on_amd_only(monkeypatch):
     monkeypatch.delenv("MKL_DEBUG_CPU_TYPE", raising=False)
-    monkeypatch.setattr(launcher, "_vendor", lambda: "AuthenticAMD")
+    monkeypatch.setattr(launcher, "vendor", lambda: "AuthenticAMD")
     assert launcher.missing_settings()["MKL_DEBUG_CPU_TYPE"] in ("5", "7")
-    monkeypatch.setattr(launcher, "_vendor", lambda: "GenuineIntel")
+    monkeypatch.setattr(launcher, "vendor", lambda: "GenuineIntel")
     assert "MKL_DEBUG_CPU_TYPE" not in launcher.missing_settings()
 
 
@@ -198,7 +199,7 @@ def test_mkl_is_set_on_amd_only(monkeypatch):
 def test_mkl_takes_the_widest_kernels_the_processor_has(monkeypatch, flags, kernels):
     monkeypatch.delenv("MKL_DEBUG_CPU_TYPE", raising=False)
     known = {"vendor_id": "AuthenticAMD", "flags": flags}
-    monkeypatch.setattr(launcher, "_cpuinfo", lambda key: known.get(key, ""))
+    monkeypatch.setattr(machine, "_cpuinfo", lambda key: known.get(key, ""))
     assert launcher.missing_settings()["MKL_DEBUG_CPU_TYPE"] == kernels
 
 
@@ -206,17 +207,17 @@ def test_cgroup_quota(tmp_path):
     own = tmp_path / "own"
     own.write_text("0::/outer/inner\n")
     (tmp_path / "outer" / "inner").mkdir(parents=True)
-    assert launcher._quota(tmp_path, own) == sys.maxsize
+    assert machine._quota(tmp_path, own) == sys.maxsize
     (tmp_path / "outer" / "cpu.max").write_text("250000 100000\n")
     (tmp_path / "outer" / "inner" / "cpu.max").write_text("max 100000\n")
-    assert launcher._quota(tmp_path, own) == 3
+    assert machine._quota(tmp_path, own) == 3
     (tmp_path / "cpu").mkdir()
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("200000")
     (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000")
-    assert launcher._quota(tmp_path, own) == 2
+    assert machine._quota(tmp_path, own) == 2
 
 
 def test_the_machine_is_named_with_its_cores() -> None:
-    name = launcher.machine()
-    assert name.endswith(f"{launcher.sys.platform}")
+    name = machine.machine()
+    assert name.endswith(f"{sys.platform}")
     assert int(name.split(",")[-2].split()[0]) >= 1

@@ -10,12 +10,15 @@ import numpy as np
 import paddle
 from paddle.distributed import get_rank, get_world_size
 
+from ppcls_sspcab.arguments import check_type
+from ppcls_sspcab.data.build import open_store, transforms_of
+from ppcls_sspcab.data.loader import Carrying, Failure
+from ppcls_sspcab.data.split import split_good
 from ppcls_sspcab.data.store import ImageStore
-from ppcls_sspcab.data.views import Carrying, CutPasteViews, Failure, SampleNumbers
-from ppcls_sspcab.engine.build import open_store, split_good, transforms_of
+from ppcls_sspcab.data.views import CutPasteViews, SampleNumbers
 from ppcls_sspcab.errors import DataError
-from ppcls_sspcab.registry import DATASETS, TRANSFORMS, check_type
-from ppcls_sspcab.runtime.image import Preprocess
+from ppcls_sspcab.image.preprocess import Preprocess
+from ppcls_sspcab.registry import DATASETS, TRANSFORMS
 
 FAILED = -1
 

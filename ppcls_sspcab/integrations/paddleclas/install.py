@@ -9,9 +9,16 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from ppcls_sspcab.errors import UserError
-from ppcls_sspcab.integrations.paddleclas import anomaly, data, judge, mend, model, translate
+from ppcls_sspcab.integrations.paddleclas import (
+    anomaly_engine,
+    compatibility,
+    data,
+    metrics,
+    model,
+    sections,
+)
+from ppcls_sspcab.integrations.paddleclas.modules import bind, room
 from ppcls_sspcab.integrations.paddleclas.train_loop import train_epoch_cutpaste
-from ppcls_sspcab.integrations.paddleclas.tree import bind, room
 from ppcls_sspcab.registry import ARCHITECTURES, DATASETS, LOSSES, METRICS, TRANSFORMS
 
 # PaddleClas has these under the same name, and they stay its own. Its CELoss gives what ours does;
@@ -60,7 +67,7 @@ def install(home: str | os.PathLike[str] | None = None) -> list[Injected]:
     table = [_add(tree, *entry) for entry in additions if room(entry[0]) is not None]
     table += [_wrap(tree, *entry) for entry in _wrappers() if room(entry[0]) is not None]
     if room("engine.engine") is not None:
-        mend.mend()
+        compatibility.make_compatible()
     return table
 
 
@@ -83,18 +90,23 @@ def _additions() -> Iterator[tuple[str, str, Callable[[], Any], str]]:
         )
     yield "data.preprocess", "FlattenViews", lambda: data.FlattenViews, "batch_transform_ops"
     for name in METRICS.names():
-        yield "metric", name, functools.partial(judge.metric_named, name), "Metric.Eval"
+        yield "metric", name, functools.partial(metrics.metric_named, name), "Metric.Eval"
     decision = "AnomalyDecision"
-    yield "data.postprocess", decision, lambda: judge.AnomalyDecision, "Infer.PostProcess.name"
+    yield "data.postprocess", decision, lambda: metrics.AnomalyDecision, "Infer.PostProcess.name"
     yield "engine.train", "train_epoch_cutpaste", lambda: train_epoch_cutpaste, "Global.train_mode"
-    yield "engine.evaluation", "anomaly_eval", lambda: anomaly.anomaly_eval, "Global.eval_mode"
+    yield (
+        "engine.evaluation",
+        "anomaly_eval",
+        lambda: anomaly_engine.anomaly_eval,
+        "Global.eval_mode",
+    )
 
 
 def _wrappers() -> Iterator[tuple[str, str, Callable[[Any], Any], str]]:
     """(module, name, what is put around it, key of the YAML)."""
     yield "arch", "build_model", model.with_blocks, "Arch.Block"
     yield "arch", "build_gear", model.with_heads, "Arch.Head.name"
-    yield "engine.engine", "Engine", anomaly.with_anomaly, "Global.eval_mode"
+    yield "engine.engine", "Engine", anomaly_engine.with_anomaly, "Global.eval_mode"
     yield "utils.config", "get_config", _with_our_yaml, "-c, -o"
 
 
@@ -129,9 +141,9 @@ def _wrap(tree: str, path: str, name: str, around: Callable[[Any], Any], used_by
 def _with_our_yaml(get_config: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(get_config)
     def read(fname: str, overrides: Any = None, show: bool = False) -> Any:
-        if not translate.is_ours(fname):
+        if not sections.is_ours(fname):
             return get_config(fname, overrides, show)
-        return engine_config(translate.load(fname, overrides or ()))
+        return engine_config(sections.load(fname, overrides or ()))
 
     return read
 
@@ -141,7 +153,7 @@ def engine_config(config: Any) -> Any:
     with config.naming_files():
         config.load_plugins()
         install()
-        return _attribute_dict(translate.to_paddleclas(config))
+        return _attribute_dict(sections.to_paddleclas(config))
 
 
 def _attribute_dict(value: Any) -> Any:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ppcls_sspcab.config import Config
-from ppcls_sspcab.engine.distributed import average_statistics
-from ppcls_sspcab.engine.train import begin_step
+from ppcls_sspcab.config.config import Config
+from ppcls_sspcab.engine.trainer import begin_step
 from ppcls_sspcab.integrations.paddleclas.data import raise_failure
-from ppcls_sspcab.integrations.paddleclas.translate import WHOLE
-from ppcls_sspcab.integrations.paddleclas.tree import needed
+from ppcls_sspcab.integrations.paddleclas.modules import needed
+from ppcls_sspcab.integrations.paddleclas.sections import WHOLE
+from ppcls_sspcab.utils.distributed import average_statistics
 
 
 def train_epoch_cutpaste(engine: Any, epoch_id: int, print_batch_step: int) -> None:
@@ -40,7 +40,7 @@ class _Steps:
 
     def __init__(self, engine: Any, epoch_id: int, loader: Any) -> None:
         self._network = network_of(engine)
-        self._run = Config(engine.config[WHOLE]).run
+        self._run = Config(engine.config[WHOLE]).Global
         self._loader = loader
         self._first = (epoch_id - 1) * len(loader)
         self._error: BaseException | None = None

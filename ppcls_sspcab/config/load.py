@@ -1,0 +1,192 @@
+"""Reading YAML files: ``_BASE_`` inheritance, overrides, and which file set a key."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ppcls_sspcab.config.config import Config
+from ppcls_sspcab.config.schema import CalibrationPlan
+from ppcls_sspcab.errors import ConfigError, did_you_mean
+
+COMMAND_LINE = "-o on the command line"
+
+# Nested aliases let a short YAML stand for more values than any memory holds.
+MOST_VALUES, MOST_DEPTH = 100_000, 50
+
+
+def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Config:
+    """Reads a YAML file, its ``_BASE_`` files and the overrides.
+
+    Args:
+        path: the file.
+        overrides: texts ``A.b.0.c=value``; the value is parsed by YAML's rules.
+
+    Raises:
+        ConfigError: a file that is missing or no YAML, or anything :class:`Config` refuses.
+    """
+    tree, origins = _read(Path(path), ())
+    # A new name drops the arguments of the old one, so names go first.
+    pairs = [_parse_override(text) for text in overrides]
+    for parts, value in sorted(pairs, key=lambda pair: pair[0][-1] != "name"):
+        _override(tree, parts, value)
+        key = ".".join(parts)
+        origins = {
+            known: file for known, file in origins.items() if not known.startswith(key + ".")
+        }
+        origins[key] = COMMAND_LINE
+    return Config(tree, origins)
+
+
+def _read(path: Path, including: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str, str]]:
+    resolved = path.resolve()
+    if resolved in including:
+        raise ConfigError("_BASE_", f"the file includes itself through {path}", str(including[-1]))
+    tree = _parse(path)
+    bases = tree.pop("_BASE_", [])
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {"": str(path)}
+    bases = [bases] if isinstance(bases, str) else bases
+    if not (isinstance(bases, list) and all(isinstance(base, str) for base in bases)):
+        raise ConfigError("_BASE_", f"must be a file name or a list, not {bases!r}", str(path))
+    for base in bases:
+        base_tree, base_origins = _read(path.parent / base, (*including, resolved))
+        merged = _merge(merged, base_tree)
+        origins.update({key: file for key, file in base_origins.items() if key})
+    origins.update({key: str(path) for key in _keys(tree)})
+    return _merge(merged, tree), origins
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = [str(file) for file in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        raise ConfigError("", f"no such file{did_you_mean(str(path), near)}", str(path)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("", f"cannot be read: {error}", str(path)) from error
+    try:
+        tree = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError("", f"is not valid YAML: {reason}", str(path)) from error
+    if not isinstance(tree, dict):
+        raise ConfigError("", "must hold sections such as 'Global:'", str(path))
+    _require_plain(tree, str(path))
+    return tree
+
+
+def _require_plain(tree: Any, file: str) -> None:
+    """Does nothing if a tree ends: aliases may nest in it, even so that it contains itself."""
+    waiting, seen = [(tree, 0)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        seen += 1
+        if seen > MOST_VALUES or depth > MOST_DEPTH:
+            raise ConfigError("", "holds more values, or deeper ones, than fit here", file)
+        if isinstance(value, dict):
+            waiting += [(item, depth + 1) for item in value.values()]
+        elif isinstance(value, list):
+            waiting += [(item, depth + 1) for item in value]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader that also reads 3e-5 as a number and refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, (str, int, float, bool, type(None))):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"a key must be a plain text, not {key!r}", key_node.start_mark
+                )
+            if key in seen and key != "<<":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+0123456789."),
+)
+
+
+def _merge(base: Any, over: Any) -> Any:
+    """``over`` wins; mappings merge, unless ``name`` differs: then the arguments are another's."""
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return copy.deepcopy(over)
+    if "name" in over and "name" in base and over["name"] != base["name"]:
+        base = _without_arguments(base)
+    merged = dict(base)
+    for key, value in over.items():
+        merged[key] = _merge(merged[key], value) if key in merged else copy.deepcopy(value)
+    return merged
+
+
+def _without_arguments(section: dict[str, Any]) -> dict[str, Any]:
+    """What stays of a section when its ``name`` changes: keys that no class of the name reads."""
+    kept = {"transform_ops", *(field.name for field in dataclasses.fields(CalibrationPlan))}
+    return {key: value for key, value in section.items() if key in kept}
+
+
+def _keys(tree: Any, prefix: str = "") -> Iterator[str]:
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(tree, dict):
+        items = tree.items()
+    elif isinstance(tree, list):
+        items = enumerate(tree)
+    for key, value in items:
+        yield f"{prefix}{key}"
+        yield from _keys(value, f"{prefix}{key}.")
+
+
+def _parse_override(text: str) -> tuple[list[str], Any]:
+    key, equals, value = text.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise ConfigError("", f"{text!r} must read Section.key=value", COMMAND_LINE)
+    try:
+        parsed = yaml.load(value, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(key, f"the value is not valid YAML: {reason}", COMMAND_LINE) from error
+    _require_plain(parsed, COMMAND_LINE)
+    return parts, parsed
+
+
+def _override(tree: dict[str, Any], parts: list[str], value: Any) -> None:
+    node: Any = tree
+    for depth, part in enumerate(parts[:-1]):
+        index = _index(node, part, parts[: depth + 1])
+        if isinstance(node, dict) and node.get(part) is None:
+            node[part] = {}
+        node = node[index]
+    last = _index(node, parts[-1], parts)
+    if last == "name" and isinstance(node, dict) and node.get("name") != value:
+        kept = _without_arguments(node)
+        node.clear()
+        node.update(kept)
+    node[last] = value
+
+
+def _index(node: Any, part: str, so_far: list[str]) -> str | int:
+    key = ".".join(so_far)
+    if isinstance(node, dict):
+        return part
+    if isinstance(node, list):
+        if part.isdigit() and int(part) < len(node):
+            return int(part)
+        raise ConfigError(key, f"the list has items 0 to {len(node) - 1}", COMMAND_LINE)
+    raise ConfigError(key, f"{'.'.join(so_far[:-1])} holds {node!r}, not a section", COMMAND_LINE)

@@ -1,0 +1,148 @@
+"""The data of a configuration: data set, stores of pictures, transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import paddle
+from tqdm import tqdm
+
+from ppcls_sspcab.arguments import refuse_misspelt
+from ppcls_sspcab.config.config import Config
+from ppcls_sspcab.config.items import list_item
+from ppcls_sspcab.data.samples import Sample
+from ppcls_sspcab.data.split import held_out_share, split_good
+from ppcls_sspcab.data.store import ImageStore
+from ppcls_sspcab.data.transforms.random_crop import RandomCrop
+from ppcls_sspcab.errors import ConfigError, DataError
+from ppcls_sspcab.image.preprocess import Preprocess
+from ppcls_sspcab.paths import check_category
+from ppcls_sspcab.registry import DATASETS, TRANSFORMS
+from ppcls_sspcab.utils.logger import get_logger
+from ppcls_sspcab.utils.machine import cpu_threads
+
+_TRANSFORM_OPS = "DataLoader.Train.dataset.transform_ops"
+
+
+def build_dataset(config: Config) -> Any:
+    """The dataset of one category (``Global.category`` must not be ``all``)."""
+    section = _dataset_section(config)
+    with _naming_data(config):
+        return DATASETS.build(
+            section,
+            "DataLoader.Train.dataset",
+            data_root=config.Global.data_root,
+            category=config.Global.category,
+        )
+
+
+def categories(config: Config) -> list[str]:
+    """The categories that ``Global.category`` stands for."""
+    if config.Global.category != "all":
+        return [config.Global.category]
+    dataset = DATASETS.get(_dataset_section(config)["name"], "DataLoader.Train.dataset.name")
+    with _naming_data(config):
+        names = dataset.categories(config.Global.data_root)
+        if not names:
+            raise DataError(f"{config.Global.data_root}: holds no category")
+        for name in names:
+            try:
+                check_category(name)
+            except ValueError as error:
+                raise DataError(str(error)) from error
+    return names
+
+
+@contextmanager
+def _naming_data(config: Config) -> Iterator[None]:
+    """Says which keys led to data that are not there."""
+    try:
+        yield
+    except DataError as error:
+        run = config.Global
+        raise DataError(
+            f"{error} (Global.data_root is {run.data_root!r}, Global.category {run.category!r})"
+        ) from error
+
+
+def build_store(config: Config, samples: list[Sample], title: str) -> ImageStore:
+    """The pictures at network size, decoded into memory up to ``Global.cache_mb``."""
+    return open_store(
+        samples, config.Preprocess, config.Global.cache_mb, config.Global.on_error, title
+    )
+
+
+def open_store(
+    samples: list[Sample],
+    preprocess: Preprocess,
+    cache_mb: int,
+    on_error: Literal["stop", "skip"],
+    title: str,
+) -> ImageStore:
+    """An :class:`ImageStore` whose pictures have been read; those left out are in the log."""
+    store = ImageStore(samples, preprocess, cache_bytes=cache_mb << 20, on_error=on_error)
+    with tqdm(total=len(samples), desc=title, unit="pictures", disable=None, leave=False) as bar:
+        store.warm(threads=cpu_threads(), progress=bar.update)
+    for path, reason in store.skipped:
+        get_logger().warning(f"skipped {path}: {reason}")
+    return store
+
+
+def good_stores(config: Config) -> tuple[ImageStore, ImageStore | None]:
+    """The good pictures to train and fit on, and those held out; None if none are."""
+    split = split_good(build_dataset(config).train, held_out_share(config), config.Global.seed)
+    get_logger().info(
+        f"{config.Global.category}: {len(split.train)} good pictures to train on, "
+        f"{len(split.held_out)} held out, on {paddle.device.get_device()}"
+    )
+    good = build_store(config, split.train, "reading")
+    return good, build_store(config, split.held_out, "reading") if split.held_out else None
+
+
+def build_transforms(config: Config) -> tuple[list[Any], Any]:
+    """Augmentations, and the view transform (CutPaste) that ends ``transform_ops``."""
+    _dataset_section(config)
+    return transforms_of(transform_sections(config), _TRANSFORM_OPS)
+
+
+def transform_sections(config: Config) -> Any:
+    """``transform_ops``; with ``Tiling`` the first one cuts a tile from anywhere, if none does."""
+    sections = config.get(_TRANSFORM_OPS)
+    if config.Tiling is None or not isinstance(sections, list):
+        return sections
+    crop = RandomCrop.__name__
+    if any(crop in section for section in sections if isinstance(section, (str, dict))):
+        return sections
+    return [{crop: {"size": config.Tiling.size}}, *sections]
+
+
+def transforms_of(sections: Any, key: str) -> tuple[list[Any], Any]:
+    """What :func:`build_transforms` returns, of a list ``[{Name: {arguments}}, ...]``.
+
+    Raises:
+        ConfigError: a wrong item, or a list that does not end with its only view transform.
+    """
+    if not isinstance(sections, list) or not sections:
+        raise ConfigError(key, "must be a list that ends with a view transform such as CutPaste")
+    transforms = []
+    for index, section in enumerate(sections):
+        name, arguments = list_item(section, f"{key}.{index}")
+        transforms.append(TRANSFORMS.build({**arguments, "name": name}, f"{key}.{index}.{name}"))
+    *augmentations, views = transforms
+    for index, transform in enumerate(augmentations):
+        if hasattr(transform, "labels"):
+            raise ConfigError(f"{key}.{index}", "a view transform must stand last")
+    if not hasattr(views, "labels"):
+        raise ConfigError(key, "the last transform must make the views, as CutPaste does")
+    return augmentations, views
+
+
+def _dataset_section(config: Config) -> dict[str, Any]:
+    section = config.get("DataLoader.Train.dataset")
+    if isinstance(section, Mapping):
+        refuse_misspelt(section, ["name", "transform_ops"], "DataLoader.Train.dataset")
+    if not isinstance(section, Mapping) or "name" not in section:
+        raise ConfigError("DataLoader.Train.dataset", "must be a mapping with a 'name'")
+    return {key: value for key, value in section.items() if key != "transform_ops"}

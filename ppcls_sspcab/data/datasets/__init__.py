@@ -1,0 +1,1 @@
+"""Data sets, one layout a file: they list pictures and masks."""

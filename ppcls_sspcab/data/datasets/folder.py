@@ -1,0 +1,148 @@
+"""Any folder of good pictures, with or without bad ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ppcls_sspcab.data.samples import (
+    Sample,
+    bad_samples,
+    folders_in,
+    good_samples,
+    pictures_in,
+    require_folder,
+    require_good,
+    require_paired,
+)
+from ppcls_sspcab.data.split import held_out, split_note
+from ppcls_sspcab.errors import DataError
+from ppcls_sspcab.registry import DATASETS
+
+
+@DATASETS.register
+class FolderDataset:
+    """A folder of good pictures is enough; all folders are relative to ``data_root/category``.
+
+    Without ``test_good_dir`` a share of the good pictures, evenly spread over their sorted names,
+    is kept from training and tested (``split_note`` then says how many). Where neighbours show
+    the same part, set ``test_good_dir``: else the test flatters.
+
+    Args:
+        data_root: the folder of the categories.
+        category: a folder in it.
+        good_dir: good pictures; "." if they lie in the category's folder itself.
+        bad_dir: bad pictures, one folder or several; the pictures in it have its name as their
+            kind of defect, those in its subfolders the subfolder's.
+        mask_dir: masks, as ``<mask_dir>/<defect>/000_mask.png`` or ``<mask_dir>/000_mask.png``;
+            the ``_mask`` may be absent.
+        test_good_dir: good pictures to test on.
+        test_share: share of the good pictures that are tested if no ``test_good_dir`` is set.
+
+    Raises:
+        DataError: a missing folder, fewer than 2 good pictures for training, a named folder
+            without pictures, or masks that belong to no picture or to two.
+        ValueError: ``test_share`` is not in 0..0.9.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        category: str,
+        *,
+        good_dir: str = "good",
+        bad_dir: str | list[str] | None = None,
+        mask_dir: str | None = None,
+        test_good_dir: str | None = None,
+        test_share: float = 0.2,
+    ) -> None:
+        if not 0 <= test_share <= 0.9:
+            raise ValueError(f"test_share must lie in 0..0.9, not {test_share}")
+        folder = Path(data_root) / category
+        good = folder / good_dir
+        if folder.is_dir() and not good.is_dir() and pictures_in(folder):
+            raise DataError(
+                f"{folder} has no folder {good_dir!r}, but pictures: set good_dir: '.' if they "
+                f"are the good ones"
+            )
+        pictures = pictures_in(good)
+        self.split_note: str | None = None
+        if test_good_dir is None:
+            marks = held_out(len(pictures), test_share)
+            kept = [path for path, out in zip(pictures, marks, strict=True) if not out]
+            tested = [path for path, out in zip(pictures, marks, strict=True) if out]
+            self.split_note = split_note(len(kept), len(tested))
+        else:
+            kept, tested = pictures, _some_pictures(folder / test_good_dir)
+        self.train: list[Sample] = good_samples(kept, "train")
+        require_good(self.train, str(good))
+        bad_dirs = [bad_dir] if isinstance(bad_dir, str) else bad_dir or []
+        mask_folder = folder / mask_dir if mask_dir is not None else None
+        self.test: list[Sample] = [
+            *good_samples(tested, "test"),
+            *_bad_samples([folder / name for name in bad_dirs], mask_folder),
+        ]
+
+    @classmethod
+    def categories(cls, data_root: str) -> list[str]:
+        """Names of the folders in ``data_root``.
+
+        Raises:
+            DataError: there is none.
+        """
+        names = folders_in(Path(data_root))
+        if not names:
+            raise DataError(f"no folders in {data_root}: each category is a folder there")
+        return names
+
+    @classmethod
+    def looks_like(cls, root: Path) -> bool:
+        """Whether folders in ``root`` hold a folder ``good``, as ``good_dir`` is called."""
+        return any((root / name / "good").is_dir() for name in folders_in(root))
+
+
+def _some_pictures(folder: Path) -> list[Path]:
+    pictures = pictures_in(folder)
+    if not pictures:
+        raise DataError(f"no pictures in {folder}")
+    return pictures
+
+
+def _bad_samples(folders: list[Path], mask_folder: Path | None) -> list[Sample]:
+    masks = _masks(mask_folder) if mask_folder else {}
+    used: set[Path] = set()
+    samples: list[Sample] = []
+    for folder in folders:
+        require_folder(folder)
+        groups = [(folder.name, pictures_in(folder))]
+        groups += [(name, pictures_in(folder / name)) for name in folders_in(folder)]
+        if not any(pictures for _, pictures in groups):
+            raise DataError(f"no pictures in {folder}")
+        for defect, pictures in groups:
+            near = {**masks.get("", {}), **masks.get(defect, {})}
+            samples += bad_samples(pictures, defect, near, used)
+    if mask_folder:
+        every = [path for group in masks.values() for path in group.values()]
+        require_paired(every, used, mask_folder.parent)
+        _require_own(samples)
+    return samples
+
+
+def _masks(folder: Path) -> dict[str, dict[str, Path]]:
+    """Masks by subfolder ("" for the folder itself) and stem."""
+    groups = {"": {path.stem: path for path in pictures_in(folder)}}
+    for name in folders_in(folder):
+        groups[name] = {path.stem: path for path in pictures_in(folder / name)}
+    return groups
+
+
+def _require_own(samples: list[Sample]) -> None:
+    owner: dict[str, str] = {}
+    for sample in samples:
+        if sample.mask_path is None:
+            continue
+        other = owner.setdefault(sample.mask_path, sample.path)
+        if other != sample.path:
+            raise DataError(
+                f"mask {sample.mask_path} fits both {other} and {sample.path}: put the masks of "
+                f"each defect into a folder of its name"
+            )

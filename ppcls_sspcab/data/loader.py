@@ -1,0 +1,151 @@
+"""The loader that makes training samples in worker processes, and tells what went wrong in one."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ppcls_sspcab.data.views import CutPasteViews, SampleNumbers
+from ppcls_sspcab.errors import DataError, UserError
+
+_SHARED_MEMORY = "/dev/shm"
+
+_PR_SET_PDEATHSIG = 1
+
+_DEAD_READER = re.compile(r"DataLoader process \((pid\s+\d+)\) exited (.*?)\.? *\(at ")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error on its way from a worker to the main process, as plain values."""
+
+    is_users: bool
+    text: str
+
+
+class Carrying(paddle.io.Dataset):
+    """Returns errors instead of raising them.
+
+    Paddle's loader loses an exception: without workers its reader thread dies and the main process
+    waits for ever; with workers it ends in a SystemError that does not say what happened.
+    """
+
+    def __init__(self, dataset: CutPasteViews) -> None:
+        super().__init__()
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray] | Failure:
+        try:
+            return self.dataset[number]
+        except UserError as error:
+            return Failure(True, str(error))
+        except Exception:
+            return Failure(False, f"sample {number}:\n{traceback.format_exc()}")
+
+
+def collate(samples: Sequence[tuple[np.ndarray, np.ndarray] | Failure]) -> list[Any]:
+    """Stacks samples to [float32 [B, V, 3, h, w], int64 [B, V]]."""
+    pairs = []
+    for sample in samples:
+        if isinstance(sample, Failure):
+            return [np.zeros(1, np.float32), sample]
+        pairs.append(sample)
+    images, labels = zip(*pairs, strict=True)
+    return [np.stack(images), np.stack(labels)]
+
+
+class TrainLoader(paddle.io.DataLoader):
+    """A ``paddle.io.DataLoader`` that raises in the main process what went wrong in a worker.
+
+    Yields [float32 [B, V, 3, h, w], int64 [B, V]] as Paddle tensors.
+    """
+
+    def __iter__(self) -> Iterator[list[paddle.Tensor]]:
+        """Raises DataError for an unreadable picture, RuntimeError with the traceback else."""
+        for batch in super().__iter__():
+            if isinstance(batch[1], Failure):
+                raise (DataError if batch[1].is_users else RuntimeError)(batch[1].text)
+            yield batch
+
+
+@contextmanager
+def reporting_dead_readers() -> Iterator[None]:
+    """Context in which the death of a reader process is a DataError that names it.
+
+    Paddle raises a SystemError from a signal handler, in the midst of whatever runs just then.
+
+    Raises:
+        DataError: a reader process was killed or crashed.
+    """
+    try:
+        yield
+    except (SystemError, RuntimeError) as error:
+        found = _DEAD_READER.search(str(error))
+        if found is None:
+            raise
+        raise DataError(
+            f"the reader process {found[1]} {found[2]}: out of memory, perhaps; lower "
+            "DataLoader.Train.loader.num_workers or Global.cache_mb, and go on from the last "
+            "checkpoint with Global.checkpoints=latest"
+        ) from error
+
+
+def build_train_loader(
+    dataset: CutPasteViews, numbers: SampleNumbers, num_workers: int
+) -> TrainLoader:
+    """The loader of the training; order and values are the same for any ``num_workers``.
+
+    Call ``store.warm`` before, so that the workers share the decoded pictures.
+    """
+    height, width = dataset.preprocess.image_size
+    batch_bytes = numbers.batch_size * len(dataset.view_transform.labels) * 12 * height * width
+    return TrainLoader(
+        Carrying(dataset),
+        batch_sampler=numbers,
+        collate_fn=collate,
+        num_workers=num_workers,
+        worker_init_fn=_end_with_parent,
+        use_shared_memory=num_workers > 0 and _fits_shared_memory(batch_bytes * 3 * num_workers),
+    )
+
+
+def _end_with_parent(_worker: int) -> None:
+    """Has Linux end a reader process when its parent is killed, which Paddle's does not notice."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _fits_shared_memory(needed: int) -> bool:
+    """Containers often have 64 MB of it, and a worker that exceeds them dies of a bus error."""
+    try:
+        status = os.statvfs(_SHARED_MEMORY)
+    except OSError:
+        return False
+    return status.f_bavail * status.f_frsize > needed
+
+
+def flatten_views(images: Any, labels: Any) -> tuple[Any, Any]:
+    """Makes one batch of all views, for arrays and tensors alike.
+
+    Args:
+        images: [B, V, 3, h, w].
+        labels: [B, V].
+
+    Returns:
+        [V * B, 3, h, w] and [V * B, 1], the views of one picture side by side; the second axis
+        keeps Paddle's cross entropy from taking B x 3 labels for probabilities.
+    """
+    return images.reshape([-1, *images.shape[2:]]), labels.reshape([-1, 1])

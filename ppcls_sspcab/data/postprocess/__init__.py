@@ -1,0 +1,1 @@
+"""From a detector's output to records (section ``Infer.PostProcess``)."""

@@ -1,0 +1,38 @@
+"""From the Detector's output to the records that a user reads (section ``Infer.PostProcess``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ppcls_sspcab.registry import POSTPROCESSES
+from ppcls_sspcab.result import Failure, Result, judge
+
+
+@POSTPROCESSES.register
+class AnomalyDecision:
+    """One verdict a picture: score, normalised score, and whether it is above the threshold.
+
+    Args:
+        threshold: in the unit of the score; given by the Detector unless the YAML sets it.
+        scale: of the normalised score, above 0; given by the Detector.
+    """
+
+    def __init__(self, threshold: float, scale: float) -> None:
+        self.threshold = threshold
+        self.scale = scale
+
+    def __call__(
+        self, paths: Sequence[str], outputs: Mapping[str, np.ndarray]
+    ) -> list[Result | Failure]:
+        """Judges a batch.
+
+        Args:
+            paths: names of the N pictures.
+            outputs: what ``Detector.forward`` returned, as numpy arrays; ``score`` [N].
+        """
+        return [
+            judge(path, float(score), self.threshold, self.scale)
+            for path, score in zip(paths, outputs["score"], strict=True)
+        ]

@@ -1,0 +1,74 @@
+"""Which good pictures are held out: of training for the threshold, or for the test."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from ppcls_sspcab.config.config import Config
+from ppcls_sspcab.data.samples import LEAST_GOOD, Sample
+from ppcls_sspcab.errors import DataError
+
+
+@dataclasses.dataclass(frozen=True)
+class GoodSplit:
+    """Good pictures: those that train the network and fit the density, and those held out."""
+
+    train: list[Sample]
+    held_out: list[Sample]
+
+
+def split_good(samples: list[Sample], share: float, seed: int) -> GoodSplit:
+    """Holds out ``share`` of the good pictures, at least one, chosen by ``seed``.
+
+    Raises:
+        DataError: fewer than four pictures: two must fit the density, and two must be held out
+            for a threshold to have a scale.
+    """
+    if share == 0:
+        return GoodSplit(samples, [])
+    if len(samples) < 4:
+        raise DataError(
+            f"{len(samples)} good pictures; at least 4 are needed, since part of them is held out "
+            "to set the threshold"
+        )
+    count = min(max(2, round(share * len(samples))), len(samples) - 2)
+    order = np.random.Generator(np.random.Philox(key=[seed, len(samples)])).permutation(
+        len(samples)
+    )
+    held_out = set(order[:count].tolist())
+    return GoodSplit(
+        [sample for index, sample in enumerate(samples) if index not in held_out],
+        [sample for index, sample in enumerate(samples) if index in held_out],
+    )
+
+
+def held_out_share(config: Config) -> float:
+    """The share of the good pictures that calibrates the threshold instead of training."""
+    plan = config.calibration
+    return plan.held_out_share if plan.calibrate_on == "held_out" else 0.0
+
+
+def held_out(count: int, share: float) -> list[bool]:
+    """Which of ``count`` good pictures, in their order, are kept from training to test on.
+
+    Evenly spread, ``floor(count * share)`` of them, never leaving fewer than 2 for training.
+    """
+    share = min(share, max(0, count - LEAST_GOOD) / count) if count else 0.0
+    marks = [int((index + 1) * share + 1e-9) for index in range(count)]
+    return [mark > before for mark, before in zip(marks, [0, *marks], strict=False)]
+
+
+def split_note(train: int, test: int) -> str:
+    """How good pictures were split, in a sentence for the log and the report."""
+    return (
+        f"no good pictures are set aside for the test: of {train + test} good pictures {test}, "
+        f"evenly spread over their order, are kept from training and tested"
+    )
+
+
+def evenly_spread(count: int, most: int) -> list[int]:
+    """At most ``most`` of the numbers 0 .. count - 1, the first among them."""
+    kept = min(count, most)
+    return [index * count // kept for index in range(kept)]

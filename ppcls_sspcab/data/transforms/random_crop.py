@@ -1,0 +1,60 @@
+"""A crop of the picture before CutPaste: patches of the paper's section 4.2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ppcls_sspcab.errors import DataError
+from ppcls_sspcab.registry import TRANSFORMS
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The rectangle that stays, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+@TRANSFORMS.register
+class RandomCrop:
+    """Cuts a rectangle from anywhere in the picture; what follows sees nothing else.
+
+    Before CutPaste it makes the patches of the paper's section 4.2: the paste lies in the crop.
+
+    Args:
+        size: height and width of the crop in pixels, or one number for both.
+
+    Raises:
+        ValueError: a side below 1.
+    """
+
+    def __init__(self, size: int | list[int]) -> None:
+        sides = [size, size] if isinstance(size, int) else list(size)
+        if len(sides) != 2 or min(sides) < 1:
+            raise ValueError(f"size must be a side or [height, width] in pixels, not {size}")
+        self.size = (sides[0], sides[1])
+
+    def draw(self, rng: np.random.Generator, height: int, width: int) -> Crop:
+        """Draws a place in a picture of this size.
+
+        Raises:
+            DataError: the picture is smaller than the crop.
+        """
+        if self.size[0] > height or self.size[1] > width:
+            raise DataError(
+                f"RandomCrop of {self.size[0]}x{self.size[1]} does not fit into pictures of "
+                f"{height}x{width} (height x width): lower its size or raise "
+                "Preprocess.image_size"
+            )
+        top = int(rng.integers(height - self.size[0] + 1))
+        return Crop(top, int(rng.integers(width - self.size[1] + 1)), *self.size)
+
+    def apply(self, image: np.ndarray, parameters: Crop) -> np.ndarray:
+        """uint8 [H, W, 3] -> uint8 [height, width, 3] of the crop."""
+        bottom, right = parameters.top + parameters.height, parameters.left + parameters.width
+        return np.ascontiguousarray(image[parameters.top : bottom, parameters.left : right])

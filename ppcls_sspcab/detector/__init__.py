@@ -1,0 +1,1 @@
+"""Network, image score, anomaly map and thresholds as one layer."""

@@ -1,0 +1,36 @@
+"""The network of a detector through oneDNN."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import paddle
+from paddle import nn
+
+from ppcls_sspcab.arch.onednn import OneDNNLayer
+from ppcls_sspcab.detector.detector import Detector
+
+
+class _Features(nn.Layer):
+    """The part of a detector that runs its network, with outputs in a fixed order."""
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(self, images: paddle.Tensor) -> tuple[paddle.Tensor, ...]:
+        found = self.detector.features(images)
+        return tuple(found[name] for name in sorted(found))
+
+
+@contextmanager
+def accelerated(detector: Detector) -> Iterator[Detector]:
+    """On a CPU, the detector's network runs by oneDNN inside the block; a GPU needs no help."""
+    if not paddle.device.get_device().startswith("cpu"):
+        yield detector
+        return
+    run = OneDNNLayer(_Features(detector), detector.image_size)
+    names = sorted(detector.feature_names)
+    with detector.features_by(lambda images: dict(zip(names, run(images), strict=True))):
+        yield detector

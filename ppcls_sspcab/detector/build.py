@@ -1,0 +1,104 @@
+"""The detector of a configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from paddle import nn
+
+from ppcls_sspcab.arch.tiles import Tiling
+from ppcls_sspcab.config.config import Config
+from ppcls_sspcab.data.split import held_out_share
+from ppcls_sspcab.detector.card import DEFAULT_SCORE
+from ppcls_sspcab.detector.detector import Detector
+from ppcls_sspcab.errors import ConfigError
+from ppcls_sspcab.registry import (
+    DENSITIES,
+    IMAGE_SCORES,
+    LOCALIZERS,
+    THRESHOLDS,
+)
+
+AUTO = "auto"
+
+
+def unfitted_detector(config: Config, network: nn.Layer) -> Detector:
+    """The detector of sections ``Density``, ``Score`` and ``Localize``, not fitted yet.
+
+    Where the score is to be chosen (``auto``), it has all candidates.
+    """
+    score = config.get("Score") or DEFAULT_SCORE
+    if chooses_score(config):
+        score = {"name": AUTO, "scores": candidate_sections(config)}
+    elif score == {"name": AUTO}:
+        score = DEFAULT_SCORE
+    return build_detector(
+        network,
+        config.Preprocess.image_size,
+        config["Density"],
+        score,
+        config.get("Localize"),
+        tiling_section(config),
+    )
+
+
+def tiling_section(config: Config) -> dict[str, Any] | None:
+    """Section ``Tiling`` with its defaults; None without one."""
+    return dataclasses.asdict(config.Tiling) if config.Tiling is not None else None
+
+
+def candidate_sections(config: Config) -> list[dict[str, Any]]:
+    """Sections of the image scores that ``auto`` chooses from.
+
+    The fused one stands first, which is taken unless another is clearly better: where nothing
+    tells the scores apart, none should decide alone.
+    """
+    has_map = bool(config.get("Localize"))
+    parts = ["place_max", "logit"]
+    names = ["map_max"] * has_map + ["embedding", "embedding_max", "place_max", "logit"]
+    return [{"name": "fused", "parts": parts}, *({"name": name} for name in names)]
+
+
+def chooses_score(config: Config) -> bool:
+    """Whether held-out pictures choose the image score; without them ``auto`` is the paper's."""
+    return config.get("Score") == {"name": AUTO} and held_out_share(config) > 0
+
+
+def build_threshold(config: Config) -> Any:
+    """The threshold method of section ``Threshold``."""
+    return THRESHOLDS.build(config.threshold, "Threshold")
+
+
+def build_detector(
+    network: nn.Layer,
+    image_size: Sequence[int],
+    density: Mapping[str, Any],
+    score: Mapping[str, Any],
+    localize: Mapping[str, Any] | None,
+    tiling: Mapping[str, Any] | None = None,
+) -> Detector:
+    """A detector that is not fitted yet, of the sections that its card keeps.
+
+    Raises:
+        ConfigError: a wrong name, key or value in one of them.
+    """
+
+    def build_density() -> nn.Layer:
+        return DENSITIES.build(density, "Density", embedding_size=network.embedding_size)
+
+    tiles = None
+    if tiling is not None:
+        try:
+            tiles = Tiling(image_size, **tiling)
+        except (TypeError, ValueError) as error:
+            raise ConfigError("Tiling", str(error)) from error
+    seen = {"network": network, "image_size": list(image_size if tiles is None else tiles.size)}
+    image_score = IMAGE_SCORES.build(score, "Score", density=build_density, **seen)
+    localizer = None
+    if localize is not None:
+        localizer = LOCALIZERS.build(localize, "Localize", **seen)
+    detector = Detector(network, image_size, image_score, localizer, tiles)
+    detector.eval()
+    return detector

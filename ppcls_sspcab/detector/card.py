@@ -1,0 +1,101 @@
+"""What travels beside a detector's weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import paddle
+
+from ppcls_sspcab.detector.threshold.calibration import Calibration
+from ppcls_sspcab.errors import ModelError, UserError
+from ppcls_sspcab.image.preprocess import Preprocess
+from ppcls_sspcab.version import __version__
+
+FORMAT = 3
+
+DEFAULT_SCORE = {"name": "embedding"}
+
+
+@dataclasses.dataclass
+class DetectorCard:
+    """What travels beside the weights, so that a detector can be rebuilt and rightly fed.
+
+    Attributes:
+        arch: section ``Arch`` of the configuration.
+        density: section ``Density``.
+        preprocess: the preprocessing contract.
+        category: the product the detector was made for.
+        calibration: how the threshold was found.
+        protocol: seed, steps, selection and the like, as they go into the results.
+        score: section ``Score``.
+        localize: section ``Localize``; None for a detector without maps.
+        tiling: section ``Tiling``; None for a detector that sees pictures as a whole.
+        pixel_calibration: how the pixel threshold was found.
+    """
+
+    arch: dict[str, Any]
+    density: dict[str, Any]
+    preprocess: Preprocess
+    category: str
+    calibration: Calibration | None = None
+    protocol: dict[str, Any] = dataclasses.field(default_factory=dict)
+    score: dict[str, Any] = dataclasses.field(default_factory=lambda: dict(DEFAULT_SCORE))
+    localize: dict[str, Any] | None = None
+    tiling: dict[str, Any] | None = None
+    pixel_calibration: Calibration | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "format": FORMAT,
+            "ppcls_sspcab": __version__,
+            "paddle": paddle.__version__,
+            "category": self.category,
+            "preprocess": self.preprocess.to_dict(),
+            "calibration": _plain(self.calibration),
+            "pixel_calibration": _plain(self.pixel_calibration),
+            "arch": self.arch,
+            "density": self.density,
+            "score": self.score,
+            "localize": self.localize,
+            "tiling": self.tiling,
+            "protocol": self.protocol,
+        }
+
+    @classmethod
+    def from_json(cls, text: str, path: str | os.PathLike[str]) -> DetectorCard:
+        """The reverse of :meth:`to_dict`, from JSON.
+
+        Raises:
+            ModelError: a card of another format, or one that lacks something.
+        """
+        try:
+            card = json.loads(text)
+            if card["format"] != FORMAT:
+                raise ModelError(f"{path}: format {card['format']!r}; this version reads {FORMAT}")
+            return cls(
+                arch=dict(card["arch"]),
+                density=dict(card["density"]),
+                preprocess=Preprocess.from_dict(card["preprocess"]),
+                category=str(card["category"]),
+                calibration=_calibration(card["calibration"]),
+                protocol=dict(card["protocol"]),
+                score=dict(card["score"]),
+                localize=card["localize"],
+                tiling=card["tiling"],
+                pixel_calibration=_calibration(card["pixel_calibration"]),
+            )
+        except (KeyError, TypeError, ValueError, RecursionError, UserError) as error:
+            raise ModelError(f"{path}: damaged description: {error}") from error
+
+
+def _plain(calibration: Calibration | None) -> dict[str, Any] | None:
+    return dataclasses.asdict(calibration) if calibration else None
+
+
+def _calibration(values: Mapping[str, Any] | None) -> Calibration | None:
+    return Calibration(**values) if values else None

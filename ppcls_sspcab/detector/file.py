@@ -1,0 +1,104 @@
+"""A detector's file: weights, fitted arrays, thresholds, and the card in the header."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from paddle import nn
+
+from ppcls_sspcab.detector.build import build_detector
+from ppcls_sspcab.detector.card import DetectorCard
+from ppcls_sspcab.detector.detector import Detector
+from ppcls_sspcab.detector.fitted import fitted_arrays, load_fitted_arrays
+from ppcls_sspcab.errors import ConfigError, ModelError
+from ppcls_sspcab.registry import ARCHITECTURES
+from ppcls_sspcab.utils.files import atomic_write
+from ppcls_sspcab.utils.weights import load_into, read_metadata, read_weights, write_safetensors
+
+
+def write_detector(detector: Detector, path: str | os.PathLike[str]) -> None:
+    """Writes ``path`` (safetensors, the card in its header) and a readable ``.json`` beside.
+
+    The safetensors file is complete by itself; the JSON is a copy of the card for people.
+    """
+    arrays = {
+        f"network.{name}": value.numpy() for name, value in detector.network.state_dict().items()
+    }
+    arrays |= fitted_arrays(detector)
+    arrays |= {name: getattr(detector, name).numpy() for name in detector.calibrated_names}
+    text = json.dumps(detector.card.to_dict(), indent=2, ensure_ascii=False)
+    write_safetensors(path, arrays, {"detector": text})
+    atomic_write(Path(path).with_suffix(".json"), text + "\n")
+
+
+def load_detector(path: str | os.PathLike[str]) -> Detector:
+    """Reads what :func:`write_detector` wrote; the detector comes in evaluation mode.
+
+    Raises:
+        ModelError: a missing, damaged or foreign file.
+    """
+    if not Path(path).is_file():
+        raise ModelError(f"{path}: no such file; 'train' writes it")
+    text = read_metadata(path).get("detector")
+    if text is None:
+        raise ModelError(f"{path}: holds weights but no detector; give a detector.safetensors")
+    card = DetectorCard.from_json(text, path)
+    arrays = read_weights(path)
+    detector = _unfitted(card, arrays, path)
+    for name in detector.calibrated_names:
+        if name not in arrays or arrays[name].shape != ():
+            raise ModelError(f"{path}: the array {name!r} is missing or damaged")
+        getattr(detector, name).set_value(arrays[name])
+    fitted = ("image_score.", "localizer.")
+    load_fitted_arrays(
+        detector, {name: value for name, value in arrays.items() if name.startswith(fitted)}
+    )
+    detector.card = card
+    return detector
+
+
+def _unfitted(
+    card: DetectorCard, arrays: dict[str, np.ndarray], path: str | os.PathLike[str]
+) -> Detector:
+    """The detector that a card describes, with its network's weights."""
+    try:
+        network = ARCHITECTURES.build(_without_weights(card.arch), "Arch")
+        _load_exactly(network, arrays, "network.", path)
+        return build_detector(
+            network,
+            card.preprocess.image_size,
+            card.density,
+            card.score,
+            card.localize,
+            card.tiling,
+        )
+    except ConfigError as error:
+        raise ModelError(f"{path}: its description cannot be built: {error}") from error
+
+
+def _without_weights(arch: Mapping[str, Any]) -> dict[str, Any]:
+    """A section ``Arch`` that neither reads nor fetches a file: its weights are in the detector."""
+    plain = {**arch, "pretrained": False}
+    if isinstance(arch.get("Backbone"), Mapping) and "pretrained" in arch["Backbone"]:
+        plain["Backbone"] = {**arch["Backbone"], "pretrained": False}
+    return plain
+
+
+def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {name[len(prefix) :]: value for name, value in arrays.items() if name.startswith(prefix)}
+
+
+def _load_exactly(
+    layer: nn.Layer,
+    arrays: dict[str, np.ndarray],
+    prefix: str,
+    path: str | os.PathLike[str],
+) -> None:
+    report = load_into(layer, _part(arrays, prefix), str(path))
+    if report.missing or report.unexpected:
+        raise ModelError(f"{path}: does not fit its own description: {report.summary()}")

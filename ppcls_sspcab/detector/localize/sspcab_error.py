@@ -1,0 +1,46 @@
+"""The SSPCAB block's own error of prediction (Ristea et al., CVPR 2022, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import paddle
+from paddle import nn
+
+from ppcls_sspcab.arch.features import FeatureReader
+from ppcls_sspcab.detector.localize.base import DEFAULT_SMOOTHING, Features, Localizer
+from ppcls_sspcab.registry import LOCALIZERS
+
+
+@LOCALIZERS.register
+class SSPCABError(Localizer):
+    """``|output - input|`` of the last block, mean over its channels: nothing is fitted.
+
+    A block in the last stage of a ResNet sees a picture of 256 pixels as 8 x 8 cells, so the map
+    is coarse; put a block in an earlier stage (``Arch.Block.replace``) for a finer one.
+
+    Args:
+        network: has at least one block.
+        image_size: (H, W) of its input.
+        smoothing: as :class:`Localizer` takes it.
+
+    Raises:
+        ValueError: a network without a block.
+    """
+
+    needs = ("block_input", "block_output")
+
+    def __init__(
+        self, network: nn.Layer, image_size: Sequence[int], smoothing: float = DEFAULT_SMOOTHING
+    ) -> None:
+        if not getattr(network, "blocks", None):
+            raise ValueError("SSPCABError needs a network with a block: set Arch.Block")
+        found = FeatureReader(network, self.needs).shapes(image_size)
+        super().__init__(image_size, found["block_output"][2:], smoothing, {})
+
+    def cells(self, features: Features) -> paddle.Tensor:
+        error = (features["block_output"] - features["block_input"]).abs()
+        return error.mean(axis=1, keepdim=True)
+
+    def distances(self, cells: paddle.Tensor) -> paddle.Tensor:
+        return cells[:, 0]

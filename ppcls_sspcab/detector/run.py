@@ -1,0 +1,67 @@
+"""Running batches of pictures through a detector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+import paddle
+
+from ppcls_sspcab.detector.detector import Detector
+
+T = TypeVar("T")
+
+Outputs = dict[str, np.ndarray]
+
+
+def read_ahead(batches: Sequence[Sequence[Any]], read: Callable[[Sequence[Any]], T]) -> Iterator[T]:
+    """``read(batch)`` for each batch in turn, the next one being read meanwhile in a thread."""
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        waiting: Future[T] | None = None
+        for batch in batches:
+            following = reader.submit(read, batch)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = following
+        if waiting is not None:
+            yield waiting.result()
+
+
+def chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    """``items`` cut into pieces of ``size``; the last may be shorter."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def detect(detector: Detector, images: np.ndarray) -> Outputs:
+    """``Detector.forward`` of one batch, float32 [N, 3, H, W], as numpy arrays."""
+    return _in_memory(detector, detector, images)
+
+
+def read_features(detector: Detector, images: np.ndarray) -> Outputs:
+    """What the detector's network gives for one batch, as ``Detector.features`` names it."""
+    return _in_memory(detector.run_network, detector, images)
+
+
+@paddle.no_grad()
+def _in_memory(
+    run: Callable[[paddle.Tensor], Mapping[str, paddle.Tensor]],
+    detector: Detector,
+    images: np.ndarray,
+) -> Outputs:
+    """``run`` of as many pictures at once as the detector bears."""
+    size = detector.pictures_at_once
+    parts = np.split(images, range(size, len(images), size))
+    return gather(
+        {name: value.numpy() for name, value in run(paddle.to_tensor(part)).items()}
+        for part in parts
+    )
+
+
+def gather(outputs: Iterable[Outputs]) -> Outputs:
+    """The outputs of all batches as one array each."""
+    parts = list(outputs)
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,0 +1,48 @@
+"""The density of a pooled embedding: CutPaste (Li et al., CVPR 2021), section 2.1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import paddle
+
+from ppcls_sspcab.detector.scores.base import DensityFactory, Features, ImageScore
+from ppcls_sspcab.registry import IMAGE_SCORES
+
+
+class _DensityScore(ImageScore):
+    """Its name is that of the feature that the density judges."""
+
+    def __init__(self, density: DensityFactory) -> None:
+        super().__init__({})
+        self.density = density()
+        self.needs = (self.name,)
+
+    def fit(self, features: Mapping[str, np.ndarray]) -> None:
+        self.density.fit(features[self.name])
+
+    def parts(self, features: Features, anomaly_map: paddle.Tensor | None) -> paddle.Tensor:
+        return self.density(features[self.name]).unsqueeze(-1)
+
+
+@IMAGE_SCORES.register_as("embedding")
+class EmbeddingScore(_DensityScore):
+    """The density's score of the mean-pooled embedding, as the paper has it.
+
+    Args:
+        density: builds the density of section ``Density``.
+    """
+
+    name = "embedding"
+
+
+@IMAGE_SCORES.register_as("embedding_max")
+class EmbeddingMaxScore(_DensityScore):
+    """The density's score of the max-pooled embedding: a small defect is not averaged away.
+
+    Args:
+        density: builds the density of section ``Density``.
+    """
+
+    name = "embedding_max"

@@ -1,0 +1,87 @@
+"""Several image scores on one scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ppcls_sspcab.detector.scores.base import DensityFactory, Features, ImageScore
+from ppcls_sspcab.detector.threshold.calibration import spread
+from ppcls_sspcab.registry import IMAGE_SCORES
+
+
+@IMAGE_SCORES.register_as("fused")
+class FusedScore(ImageScore):
+    """The mean, or the maximum, of scores brought to one scale by good pictures.
+
+    Each part becomes ``(part - median) / spread``, with the median and the robust spread of its
+    values on good pictures that nothing was fitted to; bad pictures are never looked at.
+
+    Args:
+        density, network, image_size: what the parts are built with.
+        parts: names of scores, or sections with a ``name``.
+        combine: ``mean``; or ``max``: the part that is most alarmed decides, alone.
+
+    Buffers: ``median`` and ``spread``, float32 [P].
+
+    Raises:
+        ValueError: fewer than two parts, or one that is ``fused`` itself.
+    """
+
+    name = "fused"
+    median: paddle.Tensor
+    spread: paddle.Tensor
+
+    def __init__(
+        self,
+        density: DensityFactory,
+        network: nn.Layer,
+        image_size: list[int],
+        parts: list[str | dict[str, Any]],
+        combine: Literal["mean", "max"] = "mean",
+    ) -> None:
+        super().__init__({"median": (len(parts),), "spread": (len(parts),)})
+        if len(parts) < 2:
+            raise ValueError(f"parts must name at least two scores, not {parts}")
+        sections = [{"name": part} if isinstance(part, str) else part for part in parts]
+        if any(section.get("name") == "fused" for section in sections):
+            raise ValueError("a part cannot be 'fused' itself")
+        known = {"density": density, "network": network, "image_size": image_size}
+        self.members = nn.LayerList(
+            [
+                IMAGE_SCORES.build(section, f"Score.parts.{index}", **known)
+                for index, section in enumerate(sections)
+            ]
+        )
+        self._by_mean = combine == "mean"
+        self.needs = tuple(sorted({name for member in self.members for name in member.needs}))
+        self.needs_map = any(member.needs_map for member in self.members)
+
+    @property
+    def part_count(self) -> int:
+        return len(self.members)
+
+    def fit(self, features: Mapping[str, np.ndarray]) -> None:
+        for member in self.members:
+            member.fit(features)
+
+    def align(self, parts: np.ndarray) -> None:
+        columns = np.asarray(parts, np.float64).T
+        self.load_arrays(
+            {
+                "median": np.median(columns, axis=1),
+                "spread": np.array([spread(column) for column in columns]),
+            }
+        )
+
+    def parts(self, features: Features, anomaly_map: paddle.Tensor | None) -> paddle.Tensor:
+        found = [member.parts(features, anomaly_map) for member in self.members]
+        return paddle.concat(found, axis=-1)
+
+    def combine(self, parts: paddle.Tensor) -> paddle.Tensor:
+        deviations = (parts - self.median) / self.spread
+        return deviations.mean(axis=-1) if self._by_mean else deviations.max(axis=-1)

@@ -1,0 +1,1 @@
+"""From scores of good pictures to a threshold, one method a file."""

@@ -1,0 +1,71 @@
+"""A threshold and how it was found."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from ppcls_sspcab.errors import DataError, ModelError
+
+# A half-normal's median lies here: makes the median absolute deviation a standard deviation.
+MAD_TO_DEVIATION = 1.4826
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """A threshold and how it was found. A picture is an anomaly if ``score > threshold``.
+
+    Attributes:
+        threshold: in the unit of the scores.
+        scale: spread of the good scores, > 0, of
+            ``normalized_score = 0.5 + 0.5 * softsign((score - threshold) / scale)``.
+        method: name of the registered class that found it.
+        pictures: number of pictures it was found on.
+        target_fpr: the share of good pictures that may be called anomalies, where one was asked.
+        guaranteed: whether ``target_fpr`` holds for new good pictures, whatever the
+            distribution of their scores, on the average over calibration sets.
+        note: one sentence for people.
+    """
+
+    threshold: float
+    scale: float
+    method: str
+    pictures: int
+    target_fpr: float | None
+    guaranteed: bool
+    note: str
+
+    def without_guarantee(self, reason: str) -> Calibration:
+        """The same threshold where the scores only nearly are those of new pictures."""
+        if not self.guaranteed:
+            return self
+        return dataclasses.replace(self, guaranteed=False, note=reason)
+
+
+def spread(scores: np.ndarray) -> float:
+    """A robust standard deviation of scores float [N], N >= 1; always > 0.
+
+    The median absolute deviation times 1.4826; where over half the scores are equal, the
+    standard deviation; where all are (or there is one), a tenth of their magnitude, or 1.
+    """
+    scores = np.asarray(scores, np.float64)
+    median = float(np.median(scores))
+    smallest = 1e-6 * abs(median)
+    deviations = MAD_TO_DEVIATION * np.median(np.abs(scores - median)), np.std(scores)
+    for deviation in deviations:
+        if deviation > smallest:
+            return float(deviation)
+    return 0.1 * abs(median) or 1.0
+
+
+def checked_scores(values: np.ndarray, kind: str) -> np.ndarray:
+    scores = np.asarray(values, np.float64).reshape(-1)
+    if not len(scores):
+        raise DataError(f"the threshold needs scores of {kind} pictures, and there are none")
+    if not np.isfinite(scores).all():
+        raise ModelError(
+            f"{np.sum(~np.isfinite(scores))} of {len(scores)} scores of {kind} pictures are not "
+            "finite: fit the density first, or look at the training's losses"
+        )
+    return scores

@@ -1,0 +1,78 @@
+"""The threshold that keeps a false-alarm rate: split conformal prediction."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+
+from ppcls_sspcab.detector.threshold.calibration import Calibration, checked_scores, spread
+from ppcls_sspcab.registry import THRESHOLDS
+
+
+@THRESHOLDS.register
+class TargetFPR:
+    """The smallest threshold that new good pictures exceed with probability ``target_fpr``.
+
+    Split conformal prediction (Vovk et al. 2005; Lei et al., JASA 2018, section 2.2): of n good
+    scores it takes the k-th smallest, ``k = ceil((n + 1) * (1 - target_fpr))``. The guarantee
+    holds if the calibration pictures and the new ones are exchangeable, so the former may neither
+    have trained the network nor fitted the density.
+
+    With ``k > n`` no finite threshold keeps the promise. The largest score, which a new good
+    picture exceeds with probability ``1 / (n + 1)``, is then raised by ``scale * log(1 /
+    (target_fpr * (n + 1)))``: what takes an exponential tail of that scale down to
+    ``target_fpr``. From 8 pictures on that is near the target for Gaussian scores and at most
+    half as much again for exponential ones; it is always nearer than the largest score alone.
+
+    Args:
+        target_fpr: in (0, 1).
+
+    Raises:
+        ValueError: ``target_fpr`` outside (0, 1).
+    """
+
+    needs_bad_scores = False
+
+    def __init__(self, target_fpr: float = 0.05) -> None:
+        if not 0 < target_fpr < 1:
+            raise ValueError(f"target_fpr must lie between 0 and 1, not {target_fpr}")
+        self.target_fpr = target_fpr
+
+    @property
+    def pictures_needed(self) -> int:
+        """The fewest good pictures with which the promise can be kept."""
+        rate = Fraction(str(self.target_fpr))
+        return math.ceil((1 - rate) / rate)
+
+    def fit(self, good_scores: np.ndarray) -> Calibration:
+        """Calibrates on float [N], N >= 1, scores of good pictures.
+
+        Raises:
+            DataError: no scores.
+            ModelError: scores that are not finite.
+        """
+        scores = np.sort(checked_scores(good_scores, "good"))
+        count, scale = len(scores), spread(scores)
+        # As written in the YAML, 0.05 is 1/20: floats would make 20 * (1 - 0.05) exceed 19.
+        rank = math.ceil((count + 1) * (1 - Fraction(str(self.target_fpr))))
+        guaranteed = rank <= count
+        if guaranteed:
+            threshold = scores[rank - 1]
+            note = f"the {_ordinal(rank)} smallest of {count} good scores (split conformal)"
+        else:
+            threshold = scores[-1] + scale * math.log(1 / (self.target_fpr * (count + 1)))
+            note = (
+                f"{count} good pictures cannot guarantee a false-alarm rate of "
+                f"{self.target_fpr:g}, that takes {self.pictures_needed}: the threshold is the "
+                "largest score plus a margin"
+            )
+        return Calibration(
+            float(threshold), scale, "TargetFPR", count, self.target_fpr, guaranteed, note
+        )
+
+
+def _ordinal(number: int) -> str:
+    suffix = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{'th' if 10 <= number % 100 <= 20 else suffix}"

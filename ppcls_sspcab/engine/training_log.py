@@ -1,0 +1,132 @@
+"""The training log: averages since the last line, PaddleClas's log line, CSV and VisualDL."""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+from ppcls_sspcab.utils.files import atomic_write, naming_output
+from ppcls_sspcab.utils.logger import get_logger
+
+
+class TrainingLog:
+    """Collects the figures of each step and writes a line every ``print_batch_step`` steps.
+
+    Time spent outside of steps (validation, checkpoints) counts neither in ``batch_cost`` nor in
+    ``ips``.
+
+    Args:
+        folder: ``train.csv`` (and ``vdl/``) go here.
+        epochs, steps_per_epoch: length of the run.
+        print_batch_step: steps between two lines.
+        use_visualdl: also writes VisualDL scalars.
+        done: steps done before, when training is resumed: an existing ``train.csv`` keeps its
+            rows up to there, and loses those of steps that are run again.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        epochs: int,
+        steps_per_epoch: int,
+        print_batch_step: int,
+        use_visualdl: bool,
+        done: int,
+    ) -> None:
+        self._epochs = epochs
+        self._steps_per_epoch = steps_per_epoch
+        self._print_batch_step = print_batch_step
+        self._sums: dict[str, float] = {}
+        self._images = 0
+        self._count = 0
+        self._csv_path = folder / "train.csv"
+        self._keep_rows(done)
+        self._visualdl = _visualdl_writer(folder / "vdl") if use_visualdl else None
+
+    def add(self, step: int, lr: float, figures: dict[str, float], images: int) -> None:
+        """Takes one finished step.
+
+        Args:
+            step: number of the step, from 0.
+            lr: its learning rate.
+            figures: losses, accuracy, ``reader_cost`` and ``batch_cost`` in seconds.
+            images: network inputs in the step, all views counted.
+        """
+        for name, value in figures.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self._images += images
+        self._count += 1
+        last_of_epoch = (step + 1) % self._steps_per_epoch == 0
+        if (step + 1) % self._print_batch_step == 0 or last_of_epoch or step == 0:
+            self._write(step, lr)
+
+    def close(self) -> None:
+        """Ends the VisualDL file."""
+        if self._visualdl is not None:
+            self._visualdl.close()
+
+    def _write(self, step: int, lr: float) -> None:
+        means = {name: total / self._count for name, total in self._sums.items()}
+        seconds = self._sums["batch_cost"]
+        row: dict[str, Any] = {
+            "epoch": step // self._steps_per_epoch + 1,
+            "step": step + 1,
+            "lr": lr,
+            **means,
+            "ips": self._images / seconds,
+        }
+        steps_left = self._epochs * self._steps_per_epoch - step - 1
+        eta = time.strftime("%H:%M:%S", time.gmtime(steps_left * means["batch_cost"]))
+        in_epoch = step % self._steps_per_epoch + 1
+        figures = ", ".join(
+            f"{name}: {value:.5f}" + (" s" if name.endswith("_cost") else "")
+            for name, value in means.items()
+        )
+        get_logger().info(
+            f"[Train][Epoch {row['epoch']}/{self._epochs}]"
+            f"[Iter: {in_epoch}/{self._steps_per_epoch}] lr: {lr:.6f}, {figures}, "
+            f"ips: {row['ips']:.2f} images/s, eta: {eta}"
+        )
+        self._append_csv(row)
+        if self._visualdl is not None:
+            for name in row.keys() - {"epoch", "step"}:
+                self._visualdl.add_scalar(f"train/{name}", row[name], step + 1)
+        self._sums, self._images, self._count = {}, 0, 0
+
+    def _append_csv(self, row: dict[str, Any]) -> None:
+        new = not self._csv_path.exists()
+        with (
+            naming_output(self._csv_path),
+            self._csv_path.open("a", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def _keep_rows(self, done: int) -> None:
+        """Leaves the whole rows of the first ``done`` steps: a kill may have cut the last one."""
+        if not self._csv_path.exists():
+            return
+        kept = []
+        if done:
+            text = self._csv_path.read_text(encoding="utf-8", errors="replace")
+            header, *rows = [line for line in text.splitlines(True) if line.endswith("\n")] or [""]
+            columns = header.split(",")
+            for row in rows:
+                cells = row.split(",")
+                if len(cells) == len(columns) and cells[1].isdigit() and int(cells[1]) <= done:
+                    kept.append(row)
+        if kept:
+            atomic_write(self._csv_path, header + "".join(kept))
+        else:
+            with naming_output(self._csv_path):
+                self._csv_path.unlink()
+
+
+def _visualdl_writer(folder: Path) -> Any:
+    from visualdl import LogWriter
+
+    return LogWriter(logdir=str(folder))

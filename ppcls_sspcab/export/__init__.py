@@ -1,0 +1,1 @@
+"""A detector for the runtimes: written, verified, quantised."""

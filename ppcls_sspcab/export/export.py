@@ -1,0 +1,157 @@
+"""From a Detector to one folder that Paddle Inference and ONNX Runtime run, verified by numbers."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ppcls_sspcab.arch.modes import evaluation_mode
+from ppcls_sspcab.detector.card import DetectorCard
+from ppcls_sspcab.errors import ConfigError, ModelError, UserError, did_you_mean
+from ppcls_sspcab.export.graph import DetectorGraph, save_paddle
+from ppcls_sspcab.export.onnx import save_onnx
+from ppcls_sspcab.export.quantize import (
+    Int8Settings,
+    Prepare,
+    check_quantizer,
+    judged,
+    quantize,
+    summary,
+)
+from ppcls_sspcab.export.verify import eager_outputs, noise, verify
+from ppcls_sspcab.paths import CARD_FILE, INT8_FILE, ONNX_FILE
+from ppcls_sspcab.runtime.card import InferenceCard
+from ppcls_sspcab.utils.files import atomic_folder, sha256_of
+from ppcls_sspcab.utils.logger import get_logger
+from ppcls_sspcab.version import __version__
+
+FORMATS = ("paddle", "onnx")
+
+_FIRST_OUTPUTS = ("score", "normalized_score")
+
+
+def export_detector(
+    detector: nn.Layer,
+    card: DetectorCard,
+    folder: str | os.PathLike[str],
+    formats: Sequence[str] = ("paddle",),
+    input_type: Literal["float32", "uint8"] = "float32",
+    verify_images: np.ndarray | None = None,
+    int8: Int8Settings | None = None,
+) -> Path:
+    """Writes the whole detector, scoring included, for the runtimes that ``formats`` names.
+
+    The folder holds ``inference.json`` and ``inference.pdiparams`` (Paddle Inference; always),
+    ``model.onnx`` (opset 17), both for any batch size, ``model_int8.onnx`` if asked for, and
+    ``inference.yml`` (:class:`~ppcls_sspcab.runtime.card.InferenceCard`). Every runtime's numbers
+    are compared with the detector's own before the folder gets its name.
+
+    Args:
+        detector: ``forward(images float32 [N, 3, h, w])`` gives a dict with ``score`` [N] among
+            its entries; buffers ``threshold`` and ``scale``; perhaps ``pictures_at_once``.
+        card: what the detector was made from.
+        folder: replaced as a whole; must be absent, empty or an earlier export.
+        formats: of ``paddle`` and ``onnx``.
+        input_type: ``float32`` normalised [N, 3, h, w], or ``uint8`` RGB [N, h, w, 3], which the
+            graph normalises itself.
+        verify_images: pictures to compare on, uint8 [N, h, w, 3] at network size; default noise.
+        int8: given, the ONNX model is also quantised, and what that changes is measured.
+
+    Returns:
+        the folder.
+
+    Raises:
+        ConfigError: an unknown format, or ``int8`` without the format ``onnx``.
+        ModelError: a detector without threshold, a runtime whose scores differ by more than 1e-3
+            relative or are no numbers, INT8 that loses more than allowed, or a folder that holds
+            something else.
+        UserError: the packages for ONNX are not installed.
+    """
+    target = Path(folder)
+    _check_formats(formats, int8 is not None)
+    _check_target(target)
+    threshold, scale = float(detector.threshold), float(detector.scale)
+    if not np.isfinite(threshold):
+        raise ModelError("the detector has no threshold yet: calibrate it before the export")
+    pixels = noise(card.preprocess) if verify_images is None else verify_images
+    prepare = _unchanged if input_type == "uint8" else card.preprocess.normalize
+    with evaluation_mode(detector), atomic_folder(target) as temporary:
+        expected = eager_outputs(detector, card.preprocess.normalize(pixels))
+        outputs = [*_FIRST_OUTPUTS, *sorted(set(expected) - set(_FIRST_OUTPUTS))]
+        graph = DetectorGraph(detector, outputs, card.preprocess if input_type == "uint8" else None)
+        save_paddle(graph, card.preprocess, temporary)
+        if "onnx" in formats:
+            save_onnx(temporary, outputs)
+        verification = verify(temporary, outputs, formats, prepare(pixels), expected, scale)
+        if int8 is not None:
+            verification["int8"] = _save_int8(temporary, int8, threshold, prepare)
+        InferenceCard(
+            category=card.category,
+            input_type=input_type,
+            preprocess=card.preprocess,
+            outputs=outputs,
+            threshold=threshold,
+            scale=scale,
+            pictures_at_once=getattr(detector, "pictures_at_once", 0),
+            in_graph={"threshold": threshold, "scale": scale},
+            files={file.name: sha256_of(file) for file in sorted(temporary.iterdir())},
+            versions=_versions(formats),
+            verification=verification,
+            detector=card.to_dict(),
+        ).write(temporary)
+    return target
+
+
+def _save_int8(
+    folder: Path, settings: Int8Settings, threshold: float, prepare: Prepare
+) -> dict[str, Any]:
+    quantize(folder / ONNX_FILE, folder / INT8_FILE, settings.good, prepare)
+    report = judged(folder / ONNX_FILE, folder / INT8_FILE, settings, threshold, prepare)
+    get_logger().info(summary(report))
+    return report
+
+
+def _unchanged(pixels: np.ndarray) -> np.ndarray:
+    return pixels
+
+
+def _check_formats(formats: Sequence[str], int8: bool) -> None:
+    for name in formats:
+        if name not in FORMATS:
+            raise ConfigError("--format", f"unknown format {name!r}{did_you_mean(name, FORMATS)}")
+    if "onnx" in formats:
+        for package in ("onnx", "paddle2onnx", "onnxruntime"):
+            try:
+                importlib.import_module(package)
+            except ImportError as error:
+                raise UserError(
+                    f"the format onnx needs {package}: pip install 'ppcls_sspcab[onnx]'"
+                ) from error
+    if int8:
+        if "onnx" not in formats:
+            raise ConfigError("--int8", "is for ONNX Runtime: add onnx to --format")
+        check_quantizer()
+
+
+def _check_target(target: Path) -> None:
+    if target.exists() and not target.is_dir():
+        raise ModelError(f"{target}: is a file; the export writes a folder")
+    if target.is_dir() and any(target.iterdir()) and not (target / CARD_FILE).is_file():
+        raise ModelError(
+            f"{target}: holds other files, and the export replaces the whole folder; give another"
+        )
+
+
+def _versions(formats: Sequence[str]) -> dict[str, str]:
+    versions = {"ppcls_sspcab": __version__, "paddle": paddle.__version__}
+    for package in ("paddle2onnx", "onnxruntime") if "onnx" in formats else ():
+        versions[package] = importlib.metadata.version(package)
+    return versions

@@ -1,0 +1,55 @@
+"""The detector as a graph with its outputs in a fixed order, written for Paddle Inference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ppcls_sspcab.image.preprocess import Preprocess
+from ppcls_sspcab.runtime.card import (
+    INPUT_NAME,
+)
+
+
+class DetectorGraph(nn.Layer):
+    """The detector with its outputs in a fixed order, since exported graphs keep no names.
+
+    Args:
+        preprocess: given, the input is uint8 [N, h, w, 3], and the graph normalises it.
+    """
+
+    def __init__(
+        self, detector: nn.Layer, outputs: Sequence[str], preprocess: Preprocess | None
+    ) -> None:
+        super().__init__()
+        self.detector = detector
+        self.outputs = list(outputs)
+        self.takes_pixels = preprocess is not None
+        if preprocess is not None:
+            mean, std = np.array(preprocess.mean), np.array(preprocess.std)
+            for name, values in (("factor", 1 / (255 * std)), ("shift", mean / std)):
+                array = values.astype(np.float32).reshape(1, 3, 1, 1)
+                self.register_buffer(name, paddle.to_tensor(array))
+
+    def forward(self, images: paddle.Tensor) -> tuple[paddle.Tensor, ...]:
+        if self.takes_pixels:
+            images = images.transpose([0, 3, 1, 2]).astype("float32") * self.factor - self.shift
+        found = self.detector(images)
+        return tuple(found[name] for name in self.outputs)
+
+
+def save_paddle(graph: DetectorGraph, preprocess: Preprocess, folder: Path) -> None:
+    height, width = preprocess.image_size
+    pixels = graph.takes_pixels
+    spec = paddle.static.InputSpec(
+        [None, height, width, 3] if pixels else [None, 3, height, width],
+        "uint8" if pixels else "float32",
+        INPUT_NAME,
+    )
+    graph.eval()
+    static = paddle.jit.to_static(graph, input_spec=[spec], full_graph=True)
+    paddle.jit.save(static, str(folder / "inference"))

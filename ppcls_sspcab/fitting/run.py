@@ -1,0 +1,130 @@
+"""Running pictures through the Detector in batches; decoding goes on while the network works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import paddle
+from paddle.distributed import get_rank
+from tqdm import tqdm
+
+from ppcls_sspcab.data.split import evenly_spread
+from ppcls_sspcab.data.store import ImageStore
+from ppcls_sspcab.detector.detector import Detector
+from ppcls_sspcab.detector.run import Outputs, chunks, gather, read_ahead, read_features
+from ppcls_sspcab.detector.scores.base import ImageScore
+from ppcls_sspcab.image.preprocess import Preprocess
+from ppcls_sspcab.utils.distributed import exchanged, ranks
+from ppcls_sspcab.utils.logger import get_logger
+
+# Memory for what the network says of good pictures; fitting needs some eight times as much. A
+# Gaussian gains little by more of them.
+FIT_BYTES = 128 << 20
+
+_FEWEST_FITTED = 32
+
+
+def run_store(
+    run: Callable[[np.ndarray], Outputs],
+    store: ImageStore,
+    preprocess: Preprocess,
+    batch_size: int,
+    title: str,
+    pictures: Sequence[int] | None = None,
+) -> Iterator[Outputs]:
+    """``run(images)`` of a store's pictures, all or those given, batch by batch, in order.
+
+    Several ranks (:mod:`ppcls_sspcab.utils.distributed`) share the batches; each yields them all.
+    """
+    pictures = range(len(store)) if pictures is None else pictures
+
+    def read(indices: Sequence[int]) -> np.ndarray:
+        return preprocess.normalize(np.stack([store[index] for index in indices]))
+
+    batches = chunks(pictures, batch_size)
+    rounds = chunks(batches, ranks())
+    own = [turn[min(get_rank(), len(turn) - 1)] for turn in rounds]
+    with tqdm(total=len(pictures), desc=title, unit="pictures", disable=None, leave=False) as bar:
+        for turn, images in zip(rounds, read_ahead(own, read), strict=True):
+            found = run(images)
+            everywhere = exchanged(found, batch_size) if ranks() > 1 else [found]
+            # In the last turn there may be fewer batches than ranks: the others did one again.
+            for batch, outputs in zip(turn, everywhere, strict=False):
+                yield {name: value[: len(batch)] for name, value in outputs.items()}
+                bar.update(len(batch))
+
+
+def fitting_features(
+    detector: Detector, store: ImageStore, preprocess: Preprocess, batch_size: int
+) -> Outputs:
+    """What :func:`read_features` gives for the pictures that a detector is fitted to.
+
+    These are all pictures, or as many, evenly spread, as ``FIT_BYTES`` hold the features of.
+    """
+    run = partial(read_features, detector)
+    first = run(preprocess.normalize(store[0][None]))
+    each = sum(value.nbytes for value in first.values())
+    pictures = evenly_spread(len(store), max(_FEWEST_FITTED, FIT_BYTES // each))
+    if len(pictures) < len(store):
+        get_logger().info(
+            f"fitting to {len(pictures)} of {len(store)} good pictures, evenly spread: their "
+            f"features fill {FIT_BYTES >> 20} MiB"
+        )
+    return gather(run_store(run, store, preprocess, batch_size, "fitting", pictures))
+
+
+def stored_parts(
+    detector: Detector,
+    store: ImageStore,
+    preprocess: Preprocess,
+    batch_size: int,
+    title: str,
+    pixels: int,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """:func:`score_parts` of a store's pictures, of whose features one batch is kept at a time."""
+
+    def run(images: np.ndarray) -> Outputs:
+        parts, values = score_parts(detector, read_features(detector, images), pixels)
+        return {"parts": parts} if values is None else {"parts": parts, "pixels": values}
+
+    found = gather(run_store(run, store, preprocess, batch_size, title))
+    return found["parts"], found.get("pixels")
+
+
+@paddle.no_grad()
+def score_parts(
+    detector: Detector, features: Outputs, pixels: int, batch_size: int = 32
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """What a fitted detector says before any calibration.
+
+    Args:
+        features: as :func:`read_features` gives them, of N pictures.
+        pixels: the most pixels of each map to return, evenly spread.
+
+    Returns:
+        the parts of the image score, float32 [N, P], and map values, float32 [N, M] with
+        M <= pixels; None without a localizer.
+    """
+    parts, values = [], []
+    for batch in chunks(range(len(features["embedding"])), batch_size):
+        tensors = {name: paddle.to_tensor(value[list(batch)]) for name, value in features.items()}
+        found, anomaly_map = detector.parts(tensors)
+        parts.append(found.numpy())
+        if anomaly_map is not None:
+            flat = anomaly_map.flatten(1).numpy()
+            values.append(flat[:, :: pixel_step(flat.shape[1], pixels)])
+    return np.concatenate(parts), np.concatenate(values) if values else None
+
+
+def pixel_step(available: int, wanted: int) -> int:
+    """The odd stride that leaves at most ``wanted`` pixels: it visits every column of a map."""
+    step = -(-available // wanted)
+    return step + 1 - step % 2
+
+
+@paddle.no_grad()
+def combine(score: ImageScore, parts: np.ndarray) -> np.ndarray:
+    """The image scores [N] of parts [N, P]."""
+    return score.combine(paddle.to_tensor(parts.astype(np.float32))).numpy()

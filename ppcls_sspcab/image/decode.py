@@ -1,0 +1,165 @@
+"""Reading picture files: one decoder for training and deployment."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO, Union
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ppcls_sspcab.errors import DataError
+
+File = Union[str, "os.PathLike[str]", bytes, BinaryIO]
+
+Source = File | np.ndarray
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+MAX_PIXELS = 178_956_970  # where Pillow itself speaks of a decompression bomb
+
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
+
+
+class ImageError(DataError):
+    """A picture that cannot be read.
+
+    Args:
+        name: the file's path, or what else the picture came from.
+        reason: why it cannot be read.
+    """
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+def decode(source: Source) -> np.ndarray:
+    """Reads a picture as the network sees it.
+
+    EXIF orientation is applied; of an animation the first frame is taken. Grey becomes three equal
+    channels. Transparency is dropped: the colour stored under it is what counts, nothing is
+    blended. Of 16-bit pictures the high byte is kept (65535 -> 255), for grey as for colour; a
+    32-bit integer picture is read so if no value exceeds 65535. Floating point is refused, for
+    want of an agreed white.
+
+    Args:
+        source: a path, the bytes of a file, a binary file object, or uint8 pixels
+            [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] in RGB(A) order.
+
+    Returns:
+        uint8 RGB [H, W, 3], contiguous.
+
+    Raises:
+        ImageError: whatever is wrong with the source.
+    """
+    return _read(source, _to_rgb)
+
+
+def decode_mask(source: Source) -> np.ndarray:
+    """Reads a mask at its own size: bool [H, W], True wherever any colour channel is above 0.
+
+    Raises:
+        ImageError: as :func:`decode`.
+    """
+    return _read(source, _to_mask)
+
+
+def _read(source: Source, convert: Callable[[Image.Image, str], np.ndarray]) -> np.ndarray:
+    name = name_of(source)
+    try:
+        if isinstance(source, np.ndarray):
+            return convert(Image.fromarray(_from_array(source, name)), name)
+        with Image.open(_opened(source, name), formats=_FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ImageError(
+                    name, f"{image.width}x{image.height} pixels are more than {MAX_PIXELS}"
+                )
+            return convert(ImageOps.exif_transpose(image), name)
+    except ImageError:
+        raise
+    except FileNotFoundError:
+        raise _missing(Path(name)) from None
+    except Image.UnidentifiedImageError:
+        raise ImageError(name, "is no picture of a known kind") from None
+    except Exception as error:  # Pillow's readers raise nearly every built-in type on damaged files
+        raise ImageError(name, f"cannot be read ({error or type(error).__name__})") from error
+
+
+def name_of(source: Source) -> str:
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    if isinstance(source, np.ndarray):
+        return "<array>"
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return "<bytes>"
+    return str(getattr(source, "name", "<stream>"))
+
+
+def _opened(source: File, name: str) -> Path | BinaryIO:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        if not source:
+            raise ImageError(name, "is empty (0 bytes)")
+        return io.BytesIO(source)
+    if not isinstance(source, (str, os.PathLike)):
+        if not hasattr(source, "read"):
+            raise ImageError(name, f"a {type(source).__name__} is no picture")
+        return source
+    path = Path(source)
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise _missing(path) from None
+    if stat.S_ISDIR(status.st_mode):
+        raise ImageError(name, "is a folder, not a picture")
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageError(name, "is no regular file")
+    if status.st_size == 0:
+        raise ImageError(name, "is empty (0 bytes)")
+    return path
+
+
+def _missing(path: Path) -> ImageError:
+    return ImageError(
+        os.fspath(path), "is a link to nothing" if path.is_symlink() else "does not exist"
+    )
+
+
+def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
+    if image.mode == "F":
+        raise ImageError(name, "floating point pixels have no agreed white; save it as 8 or 16 bit")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        grey = np.asarray(image)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise ImageError(name, "32-bit pixels over 65535 have no agreed white; save as 16 bit")
+        return _from_array((grey >> 8).astype(np.uint8), name)
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _to_mask(image: Image.Image, name: str) -> np.ndarray:
+    if image.mode in ("P", "LA", "PA", "RGBA", "CMYK"):
+        return _to_rgb(image, name).any(axis=2)
+    values = np.asarray(image) > 0
+    return values if values.ndim == 2 else values.any(axis=2)
+
+
+def _from_array(pixels: np.ndarray, name: str) -> np.ndarray:
+    shape = "x".join(map(str, pixels.shape))
+    if pixels.dtype != np.uint8:
+        raise ImageError(name, f"pixels must be uint8, not {pixels.dtype}")
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4) or pixels.size == 0:
+        raise ImageError(name, f"an array of {shape} is no picture [H, W], [H, W, 1], 3 or 4")
+    channels = np.zeros(3, int) if pixels.shape[2] == 1 else np.arange(3)
+    return np.ascontiguousarray(pixels[:, :, channels])

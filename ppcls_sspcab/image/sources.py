@@ -1,0 +1,53 @@
+"""What a user gives to be scored, as a list of paths."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+
+from ppcls_sspcab.errors import DataError
+from ppcls_sspcab.image.decode import EXTENSIONS
+
+
+def find_pictures(inputs: Sequence[str]) -> list[str]:
+    """The pictures that files, folders, glob patterns and ``.txt`` lists stand for.
+
+    A folder is searched through, subfolders as well, for names with a known extension that are
+    not hidden, and sorted. A list holds one path a line, relative to the list's folder; empty
+    lines do not count. Whether a picture can be read is not looked at.
+
+    Raises:
+        DataError: an input that stands for nothing.
+    """
+    return [path for text in inputs for path in _stands_for(text)]
+
+
+def _stands_for(text: str) -> list[str]:
+    path = Path(text)
+    if path.is_dir():
+        found = sorted(str(file) for file in path.rglob("*") if _is_picture(file, path))
+        if not found:
+            raise DataError(f"{text}: the folder holds no picture ({', '.join(EXTENSIONS)})")
+        return found
+    if path.suffix.lower() == ".txt" and path.is_file():
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise DataError(f"{text}: a list of pictures must be UTF-8 text ({error})") from error
+        found = [str(path.parent / line.strip()) for line in lines if line.strip()]
+        if not found:
+            raise DataError(f"{text}: the list is empty; it takes one path a line")
+        return found
+    # A name with brackets is a pattern only if there is no such file.
+    if path.exists() or path.is_symlink():
+        return [text]
+    found = sorted(name for name in glob.glob(text, recursive=True) if not Path(name).is_dir())
+    if not found:
+        raise DataError(f"{text}: no such file or folder, and no file matches it")
+    return found
+
+
+def _is_picture(file: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+    return file.suffix.lower() in EXTENSIONS and not hidden and not file.is_dir()

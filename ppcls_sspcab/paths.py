@@ -1,0 +1,75 @@
+"""Names of everything that a run writes below ``output_dir``: each stands here, once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+# Files of an exported model.
+CARD_FILE = "inference.yml"
+PADDLE_FILES = ("inference.json", "inference.pdiparams")
+ONNX_FILE = "model.onnx"
+INT8_FILE = "model_int8.onnx"
+
+
+class RunFolder:
+    """``<output_dir>/<category>``: what training, evaluating and exporting one category write.
+
+    Attributes:
+        root: the folder itself.
+        config: the whole configuration, inheritance resolved.
+        train_log, train_csv: the training's log, and its figures a row a line of the log.
+        visualdl: folder of the VisualDL scalars.
+        detector: the trained, calibrated detector.
+        inference: folder of the exported model.
+        results_json, results_csv, results_md: what an evaluation found.
+        plots: folder of the evaluation's plots.
+        report: the page of ``eval --report``.
+        predictions: scores that the demo writes.
+        diagnosis: the best figure on the test pictures while training; no result.
+    """
+
+    # Half files of a killed run, as patterns: only who holds the folder's lock writes them.
+    UNFINISHED: ClassVar[tuple[str, ...]] = (
+        "checkpoints/.*.part",
+        "plots/.*.part",
+        ".config-*.part",
+        ".detector-*.part",
+        ".inference-*.part",
+        ".report-*.part",
+        ".results-*.part",
+        ".train-*.part",
+    )
+
+    def __init__(self, output_dir: str, category: str) -> None:
+        self.root = Path(output_dir) / category
+        self.config = self.root / "config.yaml"
+        self.train_log = self.root / "train.log"
+        self.train_csv = self.root / "train.csv"
+        self.visualdl = self.root / "vdl"
+        self.detector = self.root / "detector.safetensors"
+        self.inference = self.root / "inference"
+        self.results_json = self.root / "results.json"
+        self.results_csv = self.root / "results.csv"
+        self.results_md = self.root / "results.md"
+        self.plots = self.root / "plots"
+        self.report = self.root / "report.html"
+        self.predictions = self.root / "predictions.jsonl"
+        self.diagnosis = self.root / "diagnosis.json"
+
+    def checkpoint(self, name: str) -> Path:
+        """The checkpoint ``latest``, ``best`` or ``epoch_N``."""
+        return self.root / "checkpoints" / f"{name}.safetensors"
+
+
+def check_category(name: str) -> None:
+    """Does nothing if a category's results stay within ``output_dir``.
+
+    Raises:
+        ValueError: the name leads elsewhere.
+    """
+    if name in (".", "..") or any(character in name for character in "/\\\0"):
+        raise ValueError(
+            f"category must be the name of one folder, not a path: {name!r}; the path to it is "
+            "data_root"
+        )

@@ -1,0 +1,1 @@
+"""Configurations over categories and seeds, in one table."""

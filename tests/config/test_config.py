@@ -1,0 +1,156 @@
+"""Reading a configuration: inheritance, overrides, and mistakes that are named."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from ppcls_sspcab.config.load import COMMAND_LINE, load_config
+from ppcls_sspcab.config.schema import OPTIONAL, REQUIRED, GlobalSection
+from ppcls_sspcab.errors import ConfigError
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+BASE = CONFIGS / "cutpaste_sspcab.yaml"
+
+
+def write(folder: Path, text: str, name: str = "own.yaml") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def inheriting(folder: Path, text: str) -> Path:
+    return write(folder, f"_BASE_: {BASE}\n{text}")
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONFIGS))
+)
+def test_every_shipped_configuration_is_accepted(path: Path) -> None:
+    config = load_config(path)
+    assert config.Global.iter_per_epoch >= 1
+    assert load_config(path).to_yaml() == config.to_yaml()
+
+
+def test_a_base_is_inherited_and_overridden(tmp_path: Path) -> None:
+    config = load_config(inheriting(tmp_path, "Global: {seed: 7}\n"))
+    assert config.Global.seed == 7
+    assert config.Global.epochs == load_config(BASE).Global.epochs
+
+
+def test_another_name_drops_the_arguments_of_the_old_one(tmp_path: Path) -> None:
+    config = load_config(inheriting(tmp_path, "Optimizer: {name: SGD, lr: {name: Constant}}\n"))
+    assert config["Optimizer"] == {"name": "SGD", "lr": {"name": "Constant"}}
+    config = load_config(BASE, ["Optimizer.lr.learning_rate=0.5", "Optimizer.lr.name=Constant"])
+    assert config["Optimizer"]["lr"] == {"name": "Constant", "learning_rate": 0.5}
+
+
+def test_what_every_class_of_a_section_shares_stays(tmp_path: Path) -> None:
+    text = (
+        "DataLoader: {Train: {dataset: {name: FolderDataset, bad_dir: bad}}}\n"
+        "Threshold: {name: ManualThreshold, value: 3}\n"
+    )
+    base = load_config(BASE)
+    for config in (
+        load_config(inheriting(tmp_path, text)),
+        load_config(
+            BASE,
+            [
+                "DataLoader.Train.dataset.bad_dir=bad",
+                "DataLoader.Train.dataset.name=FolderDataset",
+                "Threshold.name=ManualThreshold",
+                "Threshold.value=3",
+            ],
+        ),
+    ):
+        ops = base["DataLoader"]["Train"]["dataset"]["transform_ops"]
+        dataset = {"name": "FolderDataset", "bad_dir": "bad", "transform_ops": ops}
+        assert config["DataLoader"]["Train"]["dataset"] == dataset
+        assert config.calibration == base.calibration
+        assert config.threshold == {"name": "ManualThreshold", "value": 3}
+
+
+def test_overrides_are_parsed_as_yaml_and_reach_into_lists() -> None:
+    config = load_config(
+        BASE,
+        [
+            "Loss.Train.0.CELoss.weight=2",
+            "Global.plugins=[a.b, c]",
+            "Optimizer.regularizer.coeff=1e-5",
+            "Global.category=__import__('os')",
+        ],
+    )
+    assert config["Loss"]["Train"][0] == {"CELoss": {"weight": 2}}
+    assert config.Global.plugins == ["a.b", "c"]
+    assert config["Optimizer"]["regularizer"]["coeff"] == pytest.approx(1e-5)
+    assert config.Global.category == "__import__('os')"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "hint"),
+    [
+        ("Globl: {seed: 1}", "Globl", "did you mean 'Global'"),
+        ("Global: {sed: 1}", "Global.sed", "did you mean 'seed'"),
+        ("Global: {seed: one}", "Global.seed", "a whole number"),
+        ("Global: {seed: -1}", "Global", "seed must be at least 0"),
+        ("Global: {device: tpu}", "Global.device", "'cpu'"),
+        ("Global: {model_selection: test_auroc}", "Global.model_selection", "on the test set"),
+        ("Preprocess: {interpolaton: area}", "Preprocess.interpolaton", "interpolation"),
+        ("Preprocess: {image_size: [0, 3]}", "Preprocess.image_size", "pixels"),
+        ("Arch: 3", "Arch", "missing or is no mapping"),
+        ("Threshold: {held_out_share: 1.5}", "Threshold", "held_out_share"),
+        ("DataLoader: {Trian: {}}", "DataLoader.Trian", "did you mean 'Train'"),
+        ("DataLoader: {Eval: {loader: {num_workers: 2}}}", "DataLoader.Eval.loader", "unknown key"),
+        ("DataLoader: {Train: {sampler: {batch_size: 0}}}", "DataLoader.Train.sampler", "least 1"),
+    ],
+)
+def test_a_mistake_names_file_key_and_a_way_out(
+    tmp_path: Path, text: str, key: str, hint: str
+) -> None:
+    path = inheriting(tmp_path, text + "\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert (caught.value.key, caught.value.file) == (key, str(path))
+    assert hint in str(caught.value)
+
+
+def test_a_mistake_on_the_command_line_is_said_to_be_there() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(BASE, ["Global.seed=x"])
+    assert caught.value.file == COMMAND_LINE
+    for override in ("Global.seed", "=1", "Loss.Train.7.CELoss=1", "Global.seed.x=1", "A=[1"):
+        with pytest.raises(ConfigError):
+            load_config(BASE, [override])
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("Global: [", "not valid YAML"),
+        ("just words", "sections"),
+        ("Global: {seed: 1, seed: 2}", "stands twice"),
+        ("Global: !!python/object/apply:os.system ['true']", "not valid YAML"),
+        ("_BASE_: own.yaml", "includes itself"),
+        ("_BASE_: nowhere.yaml", "no such file"),
+        ("_BASE_: 3", "file name"),
+    ],
+)
+def test_a_file_that_is_no_configuration(tmp_path: Path, text: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=hint):
+        load_config(write(tmp_path, text))
+
+
+def test_a_plugin_that_is_not_there_is_named(tmp_path: Path) -> None:
+    config = load_config(BASE, ["Global.plugins=[no_such_module_of_mine]"])
+    with pytest.raises(ConfigError, match="no_such_module_of_mine"):
+        config.load_plugins()
+
+
+def test_the_documentation_names_every_global_key_and_section() -> None:
+    text = (CONFIGS.parent / "docs" / "configuration.md").read_text(encoding="utf-8")
+    for field in dataclasses.fields(GlobalSection):
+        assert f"`{field.name}`" in text, field.name
+    for section in (*REQUIRED, *OPTIONAL):
+        assert section in text, section

@@ -1,0 +1,191 @@
+"""Results: numbers against scikit-learn, files read back, gaps kept as gaps."""
+
+import csv
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from ppcls_sspcab.errors import DataError, ModelError
+from ppcls_sspcab.evaluation.results import (
+    COLUMNS,
+    evaluate_scores,
+    mean_values,
+    summary_table,
+    write_results,
+)
+
+THRESHOLD = 24.0
+PROTOCOL = {"category": "bottle", "seed": 7, "steps": 256, "versions": {"paddle": "3.3.1"}}
+
+
+def records(defects=("good", "good", "scratch", "hole"), count=60, seed=0):
+    rng = np.random.default_rng(seed)
+    rows = []
+    for number in range(count):
+        defect = defects[number % len(defects)]
+        label = int(defect != "good")
+        score = float(20 + 2 * rng.standard_normal() + label * rng.exponential(10))
+        rows.append(
+            {
+                "path": f"test/{defect}/{number:03d}.png",
+                "label": label,
+                "defect": defect,
+                "score": score,
+                "normalized_score": 0.5 + 0.5 * (score - THRESHOLD) / (1 + abs(score - THRESHOLD)),
+                "is_anomaly": score > THRESHOLD,
+            }
+        )
+    return rows
+
+
+def evaluate(rows, protocol=PROTOCOL, **arguments):
+    return evaluate_scores(rows, THRESHOLD, seed=0, protocol=protocol, **arguments)
+
+
+def test_numbers_are_those_of_scikit_learn():
+    rows = records()
+    results = evaluate(rows)
+    labels = [row["label"] for row in rows]
+    scores = [row["score"] for row in rows]
+    calls = [row["is_anomaly"] for row in rows]
+    tn, fp, fn, tp = sk.confusion_matrix(labels, calls).ravel()
+    assert results.image_auroc == pytest.approx(sk.roc_auc_score(labels, scores))
+    assert results.image_aupr == pytest.approx(sk.average_precision_score(labels, scores))
+    assert results.f1 == pytest.approx(sk.f1_score(labels, calls))
+    assert results.f1_max >= results.f1
+    assert results.false_alarm_rate == pytest.approx(fp / (fp + tn))
+    assert results.detection_rate == pytest.approx(tp / (tp + fn))
+    assert results.accuracy == pytest.approx((tp + tn) / len(rows))
+    assert results.counts == {
+        "pictures": 60,
+        "good": 30,
+        "bad": 30,
+        "false_alarms": fp,
+        "missed": fn,
+    }
+    for name, (low, high) in results.intervals.items():
+        assert low <= getattr(results, name) <= high
+
+
+def test_each_defect_is_measured_against_all_good_pictures():
+    rows = records()
+    results = evaluate(rows)
+    assert list(results.per_defect) == ["hole", "scratch"]
+    part = [row for row in rows if row["defect"] in ("good", "hole")]
+    hole = results.per_defect["hole"]
+    expected = sk.roc_auc_score([r["label"] for r in part], [r["score"] for r in part])
+    assert hole.image_auroc == pytest.approx(expected)
+    assert hole.count == 15
+    assert hole.detected == sum(r["is_anomaly"] for r in part if r["label"])
+    assert hole.detection_rate == pytest.approx(hole.detected / 15)
+
+
+def test_the_files_hold_the_results(tmp_path):
+    rows = records()
+    results = evaluate(rows)
+    write_results(results, tmp_path)
+    found = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    for name in ("image_auroc", "image_aupr", "f1", "false_alarm_rate", "detection_rate"):
+        assert found[name] == getattr(results, name)
+        assert found["intervals"][name] == list(results.intervals[name])
+    assert found["protocol"] == PROTOCOL
+    assert found["per_defect"]["scratch"]["count"] == 15
+    with (tmp_path / "results.csv").open(newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    assert tuple(table[0]) == COLUMNS
+    assert [row["path"] for row in table] == [row["path"] for row in rows]
+    assert [float(row["score"]) for row in table] == [row["score"] for row in rows]
+    assert {row["is_anomaly"] for row in table} == {"True", "False"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "results.csv",
+        "results.json",
+        "results.md",
+    ]
+
+
+def test_the_same_scores_give_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        write_results(evaluate(records()), tmp_path / name)
+    for file in ("results.json", "results.csv", "results.md"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+@pytest.mark.parametrize("defect", ["good", "scratch"])
+def test_one_kind_of_pictures_leaves_gaps(defect, tmp_path):
+    results = evaluate(records((defect,), count=3))
+    write_results(results, tmp_path)
+    found = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    assert found["image_auroc"] is None
+    assert found["intervals"]["image_auroc"] == [None, None]
+    assert (found["detection_rate"] is None) == (defect == "good")
+    assert (found["false_alarm_rate"] is None) == (defect != "good")
+    assert "| image AUROC       | –     | –" in results.to_markdown()
+
+
+def test_no_alarm_in_few_pictures_is_no_certainty():
+    rows = [row for row in records() if row["label"] or row["score"] < THRESHOLD]
+    results = evaluate(rows)
+    good = results.counts["good"]
+    assert results.false_alarm_rate == 0
+    low, high = results.intervals["false_alarm_rate"]
+    assert low == 0
+    # The largest rate at which seeing none is still as likely as 2.5 %.
+    assert (1 - high) ** good == pytest.approx(0.025)
+
+
+def test_markdown_says_what_people_ask_first():
+    rows = records(("good", "bent|wire"))
+    text = evaluate(rows).to_markdown()
+    assert text.startswith("# bottle\n\n60 test pictures, 30 good and 30 bad.")
+    assert "bent\\|wire" in text
+    assert "paddle 3.3.1" in text
+    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    assert len(tables) == 3
+    for table in tables:
+        assert len({line.replace("\\|", "").count("|") for line in table}) == 1
+
+
+def test_a_metric_of_one_s_own_joins_by_name():
+    def gap(labels, scores):
+        return float(np.median(scores[labels == 1]) - np.median(scores[labels == 0]))
+
+    rows = records()
+    results = evaluate(rows, metrics={"gap": gap})
+    bad = np.median([row["score"] for row in rows if row["label"]])
+    good = np.median([row["score"] for row in rows if not row["label"]])
+    assert results.metrics["gap"] == pytest.approx(bad - good)
+    low, high = results.intervals["gap"]
+    assert low < results.metrics["gap"] < high
+    assert "| gap " in results.to_markdown()
+
+
+def test_broken_records_are_refused():
+    with pytest.raises(DataError, match="no test pictures"):
+        evaluate([])
+    rows = records()
+    rows[3]["score"] = math.nan
+    with pytest.raises(ModelError, match=r"1 of 60 .* test/hole/003\.png"):
+        evaluate(rows)
+
+
+def test_the_mean_row_skips_what_has_no_meaning():
+    bottle = evaluate(records())
+    tile = evaluate(records(seed=3), PROTOCOL | {"category": "tile"})
+    wood = evaluate(records(("good",)), PROTOCOL | {"category": "wood"})
+    means = mean_values([bottle, tile, wood])
+    assert means["image_auroc"] == pytest.approx((bottle.image_auroc + tile.image_auroc) / 2)
+    rates = [result.false_alarm_rate for result in (bottle, tile, wood)]
+    assert means["false_alarm_rate"] == pytest.approx(sum(rates) / 3)
+    lines = summary_table([bottle, tile, wood]).splitlines()
+    assert [line.split()[1] for line in lines[2:]] == ["bottle", "tile", "wood", "**mean**"]
+    assert f"**{means['image_auroc']:.3f}**" in lines[-1]
+    assert math.isnan(mean_values([wood])["image_auroc"])
+
+
+def test_results_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        evaluate(records()).image_auroc = 1.0

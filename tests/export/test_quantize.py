@@ -1,0 +1,165 @@
+import dataclasses
+
+import numpy as np
+import onnx
+import paddle
+import pytest
+from paddle import nn
+from sklearn.metrics import roc_auc_score
+
+from ppcls_sspcab.data.synthetic import synthetic_validation
+from ppcls_sspcab.detector.card import DetectorCard
+from ppcls_sspcab.errors import ConfigError, ModelError, UserError
+from ppcls_sspcab.export.export import export_detector
+from ppcls_sspcab.export.quantize import Int8Settings, _require_kept
+from ppcls_sspcab.image.preprocess import Preprocess
+from ppcls_sspcab.runtime.card import InferenceCard
+from ppcls_sspcab.runtime.predictor import Predictor
+
+SIZE = (32, 48)
+PREPROCESS = Preprocess(image_size=SIZE)
+
+
+class Network(nn.Layer):
+    """A residual block with squeeze-and-excitation, and a branch that only the map reads."""
+
+    def __init__(self):
+        super().__init__()
+        paddle.seed(0)
+        self.stem = nn.Conv2D(3, 8, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2D(8)
+        self.body = nn.Conv2D(8, 8, 3, padding=1)
+        self.squeeze, self.excite = nn.Conv2D(8, 4, 1), nn.Conv2D(4, 8, 1)
+        self.last = nn.Conv2D(8, 6, 3)
+        self.projection = nn.Conv2D(8, 2, 1)
+        self.register_buffer("precision", paddle.randn([6, 6]))
+        self.register_buffer("threshold", paddle.full([], 1.0))
+        self.register_buffer("scale", paddle.full([], 0.1))
+        self.eval()
+
+    def forward(self, images):
+        relu = nn.functional.relu
+        first = relu(self.norm(self.stem(images)))
+        gate = self.excite(relu(self.squeeze(first.mean(axis=[2, 3], keepdim=True))))
+        second = relu(self.body(first) + first) * nn.functional.sigmoid(gate)
+        embedding = self.last(second).mean(axis=[2, 3])
+        anomaly_map = self.projection(second).abs().mean(1)
+        score = (embedding @ self.precision).square().sum(-1).sqrt() + anomaly_map.mean([1, 2])
+        return {
+            "score": score,
+            "normalized_score": score - self.threshold,
+            "embedding": embedding,
+            "map": anomaly_map,
+        }
+
+
+CARD = DetectorCard(arch={}, density={}, preprocess=PREPROCESS, category="part")
+
+
+def pictures(count, seed):
+    """A smooth part with a little noise."""
+    rng = np.random.default_rng(seed)
+    smooth = 120 + 60 * np.sin(np.arange(SIZE[1]) / 7)[None, None, :, None]
+    noisy = smooth + rng.normal(0, 4, (count, *SIZE, 3)) + rng.normal(0, 8, (count, 1, 1, 3))
+    return noisy.clip(0, 255).astype(np.uint8)
+
+
+SETTINGS = Int8Settings(pictures(10, 0), pictures(8, 1), max_drop=100.0)
+
+
+@pytest.fixture(scope="module", params=["float32", "uint8"])
+def exported(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("int8") / "inference"
+    return export_detector(
+        Network(), CARD, folder, ["paddle", "onnx"], request.param, int8=SETTINGS
+    )
+
+
+def test_the_trunk_is_quantised_and_what_decides_stays_in_float(exported):
+    model = onnx.load(exported / "model_int8.onnx")
+    producer = {name: node for node in model.graph.node for name in node.output}
+    shapes = {item.name: list(item.dims) for item in model.graph.initializer}
+    found = {"int8": [], "float": []}
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            weight = producer.get(node.input[1])
+            quantised = weight is not None and weight.op_type == "DequantizeLinear"
+            shape = shapes[weight.input[0] if quantised else node.input[1]]
+            found["int8" if quantised else "float"].append(shape)
+            if quantised:
+                assert shapes[weight.input[1]] == [shape[0]]  # a scale for each channel
+    assert sorted(found["int8"]) == [[6, 8, 3, 3], [8, 3, 3, 3], [8, 8, 3, 3]]
+    assert sorted(found["float"]) == [[2, 8, 1, 1], [4, 8, 1, 1], [8, 4, 1, 1]]
+    (product,) = (node for node in model.graph.node if node.op_type == "MatMul")
+    assert all(producer[name].op_type != "DequantizeLinear" for name in product.input[:1])
+
+
+def test_int8_judges_nearly_as_float_does(exported):
+    images, found = list(pictures(3, 5)), {}
+    for precision in ("fp32", "int8"):
+        predictor = Predictor(exported, backend="onnx", precision=precision)
+        found[precision] = predictor.outputs(images)
+        assert predictor.outputs(images[:1])["score"] == pytest.approx(
+            found[precision]["score"][:1], rel=1e-4
+        )
+    assert set(found["int8"]) == {"score", "normalized_score", "embedding", "map"}
+    assert (found["int8"]["score"] != found["fp32"]["score"]).any()
+    np.testing.assert_allclose(found["int8"]["score"], found["fp32"]["score"], rtol=0.05)
+    assert Predictor(exported, precision="int8").backend == "onnx"
+
+
+def test_the_card_tells_what_int8_changes(exported):
+    report = InferenceCard.read(exported).verification["int8"]
+    images, labels, _, _ = synthetic_validation(SETTINGS.held_out, SETTINGS.seed)
+    for precision in ("fp32", "int8"):
+        records = Predictor(exported, backend="onnx", precision=precision).predict(list(images))
+        scores = np.array([record.score for record in records])
+        assert report[precision]["synthetic_auroc"] == pytest.approx(roc_auc_score(labels, scores))
+        alarms = np.mean([record.is_anomaly for record in records[:8]])
+        assert report[precision]["false_alarm_rate"] == pytest.approx(alarms)
+    assert report["pictures"] == {"ranges": 10, "held_out": 8}
+
+
+def test_a_loss_beyond_the_limit_exports_nothing(tmp_path):
+    settings = dataclasses.replace(SETTINGS, max_drop=-101.0)
+    with pytest.raises(ModelError, match=r"beyond --max-drop -101"):
+        export_detector(Network(), CARD, tmp_path / "inference", ["onnx"], int8=settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_false_alarms_than_one_picture_are_a_loss():
+    def report(alarms):
+        figures = {"synthetic_auroc": 1.0, "false_alarm_rate": alarms / 50}
+        good = {"synthetic_auroc": 1.0, "false_alarm_rate": 0.0}
+        return {"pictures": {"held_out": 50}, "fp32": good, "int8": figures}
+
+    _require_kept(report(1), 0.5, 50)
+    with pytest.raises(ModelError, match=r"false-alarm rate 4\.00 %"):
+        _require_kept(report(2), 0.5, 50)
+
+
+def test_a_network_without_convolutions_says_so(tmp_path):
+    class Flat(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("threshold", paddle.full([], 1.0))
+            self.register_buffer("scale", paddle.full([], 1.0))
+
+        def forward(self, images):
+            embedding = images.mean(axis=[2, 3])
+            score = embedding.square().sum(-1)
+            return {"score": score, "normalized_score": score - 1.0, "embedding": embedding}
+
+    with pytest.raises(ModelError, match="no convolution"):
+        export_detector(Flat(), CARD, tmp_path / "inference", ["onnx"], int8=SETTINGS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_is_for_onnx_runtime(tmp_path, exported):
+    with pytest.raises(ConfigError, match="add onnx"):
+        export_detector(Network(), CARD, tmp_path / "inference", ["paddle"], int8=SETTINGS)
+    with pytest.raises(UserError, match="'onnx' only"):
+        Predictor(exported, backend="paddle", precision="int8")
+    folder = export_detector(Network(), CARD, tmp_path / "inference", ["onnx"])
+    with pytest.raises(ModelError, match=r"without model_int8\.onnx"):
+        Predictor(folder, precision="int8")

@@ -1,0 +1,143 @@
+"""Fitting a detector: the choice of the image score, and what calibrates what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ppcls_sspcab.arch.build import build_network
+from ppcls_sspcab.config.load import load_config
+from ppcls_sspcab.data.build import good_stores
+from ppcls_sspcab.data.split import evenly_spread
+from ppcls_sspcab.detector.build import unfitted_detector
+from ppcls_sspcab.detector.file import load_detector
+from ppcls_sspcab.detector.run import detect
+from ppcls_sspcab.engine.engine import Engine
+from ppcls_sspcab.errors import ConfigError
+from ppcls_sspcab.fitting import run as scoring
+from ppcls_sspcab.fitting.fit import FittedDetector, fit_detector
+from ppcls_sspcab.fitting.validation import LEAST_GAIN, chosen_score, synthetic_auroc
+
+
+def fit(path: Path, *overrides: str) -> FittedDetector:
+    config = load_config(path, overrides)
+    network = build_network(config)
+    network.eval()
+    return fit_detector(network, config, *good_stores(config))
+
+
+def test_the_score_is_the_best_on_synthetic_defects(tiny_yaml: Path) -> None:
+    fitted = fit(tiny_yaml, "Score.name=auto")
+    aurocs = fitted.synthetic_auroc
+    assert list(aurocs) == ["fused", "map_max", "embedding", "embedding_max", "place_max", "logit"]
+    assert aurocs[fitted.score["name"]] >= max(aurocs.values()) - LEAST_GAIN
+    assert fitted.detector.image_score.name == fitted.score["name"]
+    assert not fitted.calibration.guaranteed
+
+
+def test_validation_goes_by_the_score_that_will_be_used(tiny_yaml: Path) -> None:
+    config = load_config(tiny_yaml, ["Score.name=auto"])
+    network = build_network(config)
+    network.train()
+    good, held_out = good_stores(config)
+    figure = synthetic_auroc(network, config, good, held_out)
+    assert network.training
+    network.eval()
+    fitted = fit_detector(network, config, good, held_out)
+    assert figure == fitted.synthetic_auroc[fitted.score["name"]]
+
+
+@pytest.mark.parametrize(
+    ("aurocs", "name"),
+    [
+        ({"fused": 0.80, "logit": 0.805, "embedding": 0.79}, "fused"),
+        ({"fused": 0.80, "logit": 0.82, "embedding": 0.83}, "embedding"),
+        ({"fused": 0.80, "logit": 0.70}, "fused"),
+        ({"fused": 1.0, "logit": 1.0}, "fused"),
+    ],
+)
+def test_the_fused_score_gives_way_only_to_a_clearly_better_one(
+    aurocs: dict[str, float], name: str
+) -> None:
+    assert chosen_score(aurocs) == name
+
+
+def test_of_many_pictures_those_are_fitted_to_that_memory_holds(
+    tiny_yaml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(tiny_yaml)
+    network = build_network(config)
+    network.eval()
+    detector = unfitted_detector(config, network)
+    good, held_out = good_stores(config)
+    assert len(good) == 10
+    pictures = config.Preprocess.normalize(np.stack([good[i] for i in range(10)]))
+    whole = scoring.read_features(detector, pictures)
+    bytes_of_one = sum(value[0].nbytes for value in whole.values())
+    for bytes_, fewest, expected in (
+        (10 * bytes_of_one, 2, list(range(10))),
+        (5 * bytes_of_one + 1, 2, [0, 2, 4, 6, 8]),
+        (bytes_of_one - 1, 3, [0, 3, 6]),
+    ):
+        monkeypatch.setattr(scoring, "FIT_BYTES", bytes_)
+        monkeypatch.setattr(scoring, "_FEWEST_FITTED", fewest)
+        found = scoring.fitting_features(detector, good, config.Preprocess, 4)
+        assert found.keys() == whole.keys()
+        for name, values in found.items():
+            np.testing.assert_allclose(values, whole[name][expected], rtol=1e-4, atol=1e-5)
+
+    # What is never in memory together gives the same as what is.
+    detector.fit(whole)
+    parts, pixels = scoring.stored_parts(detector, held_out, config.Preprocess, 1, "test", 100)
+    calm = config.Preprocess.normalize(np.stack([held_out[i] for i in range(len(held_out))]))
+    together = scoring.score_parts(detector, scoring.read_features(detector, calm), 100)
+    np.testing.assert_allclose(parts, together[0], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(pixels, together[1], rtol=1e-3, atol=1e-3)
+
+
+@given(st.integers(1, 500), st.integers(1, 500))
+def test_evenly_spread_leaves_no_gap(count: int, most: int) -> None:
+    chosen = evenly_spread(count, most)
+    assert chosen[0] == 0
+    assert len(chosen) == min(count, most)
+    gaps = np.diff([*chosen, count])
+    assert gaps.min() >= 1
+    assert gaps.max() - gaps.min() <= 1
+
+
+def test_a_detector_without_a_map_has_no_pixel_threshold(tiny_yaml: Path) -> None:
+    fitted = fit(tiny_yaml, "Localize=null", "Score.name=embedding")
+    assert fitted.pixel_calibration is None
+    assert fitted.calibration.note.startswith("2 good pictures")
+    images = np.zeros((2, 3, 32, 32), np.float32)
+    assert set(detect(fitted.detector, images)) == {"score", "normalized_score", "embedding"}
+    with pytest.raises(ConfigError, match="Localize"):
+        fit(tiny_yaml, "Localize=null", "Score.name=map_max")
+
+
+@pytest.mark.parametrize("score", ["embedding_max", "map_max", "auto"])
+def test_k_fold_calibrates_score_and_map_on_every_picture(tiny_yaml: Path, score: str) -> None:
+    fitted = fit(tiny_yaml, "Threshold.calibrate_on=k_fold", f"Score.name={score}")
+    assert fitted.score == {"name": "embedding" if score == "auto" else score}
+    assert fitted.calibration.pictures == fitted.pixel_calibration.pictures == 12
+    assert not fitted.calibration.guaranteed
+    config = load_config(tiny_yaml)
+    good, held_out = good_stores(config)
+    pictures = np.stack([store[i] for store in (good, held_out) for i in range(len(store))])
+    found = detect(fitted.detector, config.Preprocess.normalize(pictures))
+    # The pictures are now known, so they lie further below the thresholds than new ones.
+    assert np.mean(found["map"] > 0.5) < 0.005
+    assert np.mean(found["normalized_score"] > 0.5) < 0.1
+
+
+def test_what_was_chosen_is_written_into_the_results(tiny_yaml: Path) -> None:
+    config = load_config(tiny_yaml)
+    Engine(config, "train").train()
+    (results,) = Engine(config, "eval").eval()
+    card = load_detector(config.folder.detector).card
+    assert results.protocol["image_score"] == card.score["name"]
+    assert set(results.protocol["image_score_auroc_on_synthetic_defects"]) > {"embedding", "fused"}

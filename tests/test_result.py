@@ -1,0 +1,81 @@
+import csv
+import io
+import json
+import math
+
+import pytest
+
+from ppcls_sspcab.result import Failure, Result, judge, opened, write_records
+
+GOOD = Result("teile/gut ü,1.png", 1.5, 0.25, 2.0, False)
+BAD = Result("bad.png", 3.0, 0.75, 2.0, True)
+BROKEN = Failure("broken.png", 'cannot be read ("eof")')
+
+
+def written(form, records=(GOOD, BAD, BROKEN)):
+    stream = io.StringIO()
+    assert list(write_records(records, stream, form)) == list(records)
+    return stream.getvalue()
+
+
+def test_json_lines_read_back():
+    lines = [json.loads(line) for line in written("jsonl").splitlines()]
+    assert lines[0] == {
+        "path": "teile/gut ü,1.png",
+        "score": 1.5,
+        "normalized_score": 0.25,
+        "threshold": 2.0,
+        "is_anomaly": False,
+    }
+    assert lines[1]["is_anomaly"] is True
+    assert lines[2] == {"path": "broken.png", "error": 'cannot be read ("eof")'}
+
+
+def test_csv_reads_back():
+    rows = list(csv.DictReader(io.StringIO(written("csv"))))
+    assert rows[0]["path"] == GOOD.path
+    assert [row["is_anomaly"] for row in rows] == ["false", "true", ""]
+    assert float(rows[1]["score"]) == 3.0
+    assert [row["error"] for row in rows] == ["", "", BROKEN.error]
+
+
+def test_a_path_that_is_no_utf8_is_written_all_the_same(tmp_path):
+    odd = Failure(b"caf\xe9.png".decode("utf-8", "surrogateescape"), "is empty")
+    assert json.loads(odd.to_json())["path"] == odd.path
+    odd.to_json().encode("utf-8")
+    with opened(tmp_path / "out.csv") as stream:
+        list(write_records([odd], stream, "csv"))
+    assert b"caf\xe9.png" in (tmp_path / "out.csv").read_bytes()
+
+
+def test_a_record_is_written_before_the_next_is_made():
+    stream = io.StringIO()
+
+    def records():
+        yield GOOD
+        assert stream.getvalue() == GOOD.to_json() + "\n"
+        yield BAD
+
+    assert len(list(write_records(records(), stream))) == 2
+
+
+def test_an_interrupted_run_leaves_no_file(tmp_path):
+    with pytest.raises(RuntimeError), opened(tmp_path / "out.jsonl") as stream:
+        stream.write("half")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_judge_agrees_with_its_formula():
+    for score in (-3.0, 1.999999, 2.0, 2.000001, 50.0):
+        record = judge("a.png", score, 2.0, 0.5)
+        deviation = (score - 2.0) / 0.5
+        assert record.normalized_score == pytest.approx(
+            0.5 + 0.5 * deviation / (1 + abs(deviation))
+        )
+        assert record.is_anomaly == (score > 2.0) == (record.normalized_score > 0.5)
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf])
+def test_a_score_that_is_no_number_never_passes_for_good(score):
+    assert isinstance(judge("a.png", score, 2.0, 0.5), Failure)
