@@ -100,7 +100,7 @@ class Run:
 
         from ppcls_sspcab.arch.build import build_network
         from ppcls_sspcab.config.load import load_config
-        from ppcls_sspcab.data.build import build_dataset, build_store, good_stores
+        from ppcls_sspcab.data.build import build_dataset, build_store, good_pictures
 
         paddle.set_device("cpu")
         overrides = [
@@ -114,7 +114,7 @@ class Run:
         paddle.seed(0)
         self._network = build_network(self._config, 3)
         self._network.eval()
-        self._good, self._held_out = good_stores(self._config)
+        self._pictures = good_pictures(self._config)
         self._test = build_store(self._config, build_dataset(self._config).test, "reading")
 
     def warm_up(self) -> bool:
@@ -127,13 +127,16 @@ class Run:
         return True
 
     def __call__(self) -> dict[str, float]:
+        from ppcls_sspcab.detector.build import build_threshold, unfitted_detector
         from ppcls_sspcab.detector.card import DetectorCard
         from ppcls_sspcab.evaluation.evaluate import evaluate
         from ppcls_sspcab.fitting.fit import fit_detector
 
         with _without_onednn() if self._eager else ExitStack():
             started = time.perf_counter()
-            fitted = fit_detector(self._network, self._config, self._good, self._held_out)
+            unfitted = unfitted_detector(self._config, self._network)
+            threshold = build_threshold(self._config)
+            fitted = fit_detector(unfitted, threshold, self._config, self._pictures)
             fit_done = time.perf_counter()
             card = DetectorCard({}, {}, self._config.Preprocess, "noise")
             evaluate(fitted.detector, card, self._test, self._config)

@@ -104,7 +104,7 @@ def score_figures(config: Config, network: nn.Layer) -> tuple[dict[str, float], 
     """
     import numpy as np
 
-    from ppcls_sspcab.data.build import build_dataset, build_store, good_stores
+    from ppcls_sspcab.data.build import build_dataset, build_store, good_pictures
     from ppcls_sspcab.detector.accelerated import accelerated
     from ppcls_sspcab.detector.build import unfitted_detector
     from ppcls_sspcab.errors import DataError
@@ -112,18 +112,19 @@ def score_figures(config: Config, network: nn.Layer) -> tuple[dict[str, float], 
     from ppcls_sspcab.fitting.validation import score_aurocs
     from ppcls_sspcab.metric.image import image_auroc
 
-    good, held_out = good_stores(config)
+    pictures = good_pictures(config)
+    good, held_out = pictures.train, pictures.held_out
     if held_out is None:
         raise DataError("Threshold.calibrate_on must be held_out: nothing else is left to compare")
     test = build_store(config, build_dataset(config).test, "reading")
     detector = unfitted_detector(config, network)
-    reading = (config.Preprocess, config.eval_sampler.batch_size)
+    size = config.eval_sampler.batch_size
     with accelerated(detector):
-        detector.fit(fitting_features(detector, good, *reading))
-        good_parts, _ = stored_parts(detector, held_out, *reading, "held-out", pixels=1)
+        detector.fit(fitting_features(detector, good, size))
+        good_parts, _ = stored_parts(detector, held_out, size, "held-out", pixels=1)
         detector.image_score.align(good_parts)
         synthetic = score_aurocs(detector, config, held_out, good_parts)
-        parts, _ = stored_parts(detector, test, *reading, "testing", pixels=1)
+        parts, _ = stored_parts(detector, test, size, "testing", pixels=1)
     labels = np.array([sample.label for sample in test.samples])
     columns = detector.image_score.split(parts)
     tested = {

@@ -120,7 +120,7 @@ def _serve(options: Any) -> None:
 def _train(options: Any) -> list[tuple[float, float]]:
     """Seconds of waiting and of everything, of each step of a real training."""
     from ppcls_sspcab.config.load import load_config
-    from ppcls_sspcab.data.build import good_stores
+    from ppcls_sspcab.data.build import good_pictures
     from ppcls_sspcab.engine.trainer import Trainer
 
     overrides = [
@@ -136,11 +136,11 @@ def _train(options: Any) -> list[tuple[float, float]]:
     ]
     if options.worker == "full":
         overrides.append("Arch.freeze=null")
-    config = load_config(common.CONFIGS / "cutpaste_sspcab_cpu.yaml", overrides)
     with tempfile.TemporaryDirectory() as folder:
-        good, _ = good_stores(config)
-        Trainer(config, Path(folder)).fit(good, None, None)
-        with (Path(folder) / "train.csv").open(encoding="utf-8") as file:
+        overrides.append(f"Global.output_dir={folder}")
+        config = load_config(common.CONFIGS / "cutpaste_sspcab_cpu.yaml", overrides)
+        Trainer(config).fit(good_pictures(config))
+        with config.folder.train_csv.open(encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     return [(float(row["reader_cost"]), float(row["batch_cost"])) for row in rows]
 

@@ -6,7 +6,6 @@ feature map (pooling, classifier) is taken out.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import logging
 import sys
@@ -20,9 +19,10 @@ from paddle import nn
 from paddle.vision import models
 
 from ppcls_sspcab.arch.feature_maps import FeatureMaps
-from ppcls_sspcab.errors import ConfigError, ModelError, did_you_mean
+from ppcls_sspcab.errors import ConfigError, ModelError, UserError, did_you_mean
 from ppcls_sspcab.registry import BACKBONES
 from ppcls_sspcab.utils.download import published_weights
+from ppcls_sspcab.utils.paddleclas import require_module
 from ppcls_sspcab.utils.weights import load_into, read_weights
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def build_backbone(
     if isinstance(name, str) and name not in BACKBONES.names():
         try:
             known = _paddleclas_builders()
-        except ImportError as error:
+        except UserError as error:
             hint = did_you_mean(name, BACKBONES.names())
             raise ConfigError(
                 f"{key}.name", f"unknown backbone {name!r}{hint}; {_not_importable(error)}"
@@ -98,7 +98,7 @@ def _register_paddleclas(name: str) -> None:
         one before the global pooling; ``kwargs`` go to PaddleClas's function."""
         try:
             builder = _paddleclas_builders()[name]
-        except ImportError as error:
+        except UserError as error:
             raise ModelError(f"backbone {name}: {_not_importable(error)}") from error
         if name in _WITH_EXTRA_PROJECTION:
             kwargs.setdefault("use_first_short_conv", False)
@@ -192,29 +192,17 @@ def _paddleclas_builders() -> dict[str, Callable[..., nn.Layer]]:
 
 
 def _paddleclas_module() -> ModuleType:
-    """PaddleClas's backbones, out of the one tree that this process uses.
-
-    The wheel's ``paddleclas.ppcls`` and a checkout's ``ppcls`` are different modules; what is
-    already loaded is taken, then a checkout that was put on the path, then the wheel.
+    """PaddleClas's backbones, out of the one package that this process uses.
 
     Raises:
-        ImportError: neither can be imported.
+        UserError: there is none that can be imported.
     """
-    trees = ["ppcls", "paddleclas.ppcls"]
-    trees = [tree for tree in trees if tree in sys.modules] or trees
-    reasons = []
-    for tree in trees:
-        try:
-            with _root_logger_kept():
-                module = importlib.import_module(f"{tree}.arch.backbone")
-                log = importlib.import_module(f"{tree}.utils.logger")
-        except (ImportError, OSError) as error:
-            reasons.append(str(error))
-            continue
-        if log._logger is None:  # its networks log while they are built
-            log.init_logger()
-        return module
-    raise ImportError("; ".join(reasons))
+    with _root_logger_kept():
+        module = require_module("arch.backbone")
+        log: Any = require_module("utils.logger")
+    if log._logger is None:  # its networks log while they are built
+        log.init_logger()
+    return module
 
 
 @contextmanager
@@ -268,11 +256,11 @@ def _paddleclas_url(name: str, builder: Callable[..., Any], kwargs: Mapping[str,
     return url.replace("_pretrained", "_ssld_pretrained") if distilled else url
 
 
-def _not_importable(error: ImportError) -> str:
+def _not_importable(error: UserError) -> str:
     return (
-        f"PaddleClas cannot be imported ({error}): pip install paddleclas (Python 3.10 and 3.11), "
-        "for a missing libGL or glib also the system packages libgl1 and libglib2.0-0; or use "
-        "resnet18, resnet34 or resnet50, which need neither"
+        f"{error}; pip install paddleclas (Python 3.10 and 3.11), for a missing libGL or glib also "
+        "the system packages libgl1 and libglib2.0-0; or use resnet18, resnet34 or resnet50, which "
+        "need neither"
     )
 
 

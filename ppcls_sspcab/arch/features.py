@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from weakref import WeakKeyDictionary
 
 import paddle
 from paddle import nn
 
 from ppcls_sspcab.arch.feature_maps import FeatureMaps
 from ppcls_sspcab.arch.modes import evaluation_mode
+from ppcls_sspcab.arch.paths import dotted
 
 BACKBONE = "backbone."
 
@@ -51,10 +53,49 @@ class FeatureReader:
         return found | {name: maps.maps[name] for name in self.names if name in maps.maps}
 
     def shapes(self, image_size: Sequence[int]) -> dict[str, tuple[int, ...]]:
-        """The features' shapes for one picture of (H, W), found by running an empty one."""
-        with evaluation_mode(self.network), paddle.no_grad():
-            found = self(paddle.zeros([1, 3, *image_size]))
-        return {name: tuple(v.shape) for name, v in found.items() if hasattr(v, "shape")}
+        """The features' shapes for one picture of (H, W), such as (1, D)."""
+        known = feature_shapes(self.network, image_size)
+        return {name: known[_plain(name)] for name in self.names}
+
+
+def feature_shapes(network: nn.Layer, image_size: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """Shapes of everything that :class:`FeatureReader` can give, for one picture of (H, W).
+
+    Layers stand under Paddle's own dotted paths, ``backbone.layer3.1.conv2``. A network is run
+    once for a size, on an empty picture, and remembers what was found.
+    """
+    known = _known_shapes.setdefault(network, {})
+    size = (int(image_size[0]), int(image_size[1]))
+    if size not in known:
+        known[size] = _read_shapes(network, size)
+    return known[size]
+
+
+_known_shapes: WeakKeyDictionary[nn.Layer, dict[tuple[int, int], dict[str, tuple[int, ...]]]] = (
+    WeakKeyDictionary()
+)
+
+
+def _read_shapes(network: nn.Layer, size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+    paths = [BACKBONE + path for path, _ in network.backbone.named_sublayers()]
+    images = paddle.zeros([1, 3, *size])
+    with (
+        evaluation_mode(network),
+        paddle.no_grad(),
+        FeatureMaps(network, ["backbone", *paths]) as collected,
+    ):
+        embedding = network.embed(images)
+        found = {"images": images, "embedding": embedding, **collected.maps}
+        if hasattr(network, "head"):
+            found["logits"] = network.head(embedding)
+        for block in getattr(network, "blocks", []):
+            found |= {"block_input": block.last[0], "block_output": block.last[1]}
+    shapes = {name: tuple(v.shape) for name, v in found.items() if hasattr(v, "shape")}
+    return shapes | {"embedding_max": shapes["backbone"][:2]}
+
+
+def _plain(name: str) -> str:
+    return BACKBONE + dotted(name.removeprefix(BACKBONE)) if name.startswith(BACKBONE) else name
 
 
 def last_layers(network: nn.Layer, image_size: Sequence[int], strides: Sequence[int]) -> list[str]:
@@ -64,7 +105,7 @@ def last_layers(network: nn.Layer, image_size: Sequence[int], strides: Sequence[
     none has is left out.
     """
     children = [path for path, _ in network.backbone.named_sublayers() if path.count(".") < 2]
-    shapes = FeatureReader(network, [BACKBONE + path for path in children]).shapes(image_size)
+    shapes = feature_shapes(network, image_size)
     found = []
     for stride in strides:
         fitting = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -90,15 +91,35 @@ def open_store(
     return store
 
 
-def good_stores(config: Config) -> tuple[ImageStore, ImageStore | None]:
-    """The good pictures to train and fit on, and those held out; None if none are."""
-    split = split_good(build_dataset(config).train, held_out_share(config), config.Global.seed)
+@dataclasses.dataclass(frozen=True)
+class GoodPictures:
+    """The good pictures of a run.
+
+    Attributes:
+        train: the network is trained on these, and density, score and map are fitted to them.
+        held_out: the threshold is calibrated on these; None where none are held out.
+    """
+
+    train: ImageStore
+    held_out: ImageStore | None
+
+
+def good_pictures(config: Config, samples: list[Sample] | None = None) -> GoodPictures:
+    """Reads the good pictures of a configuration.
+
+    Args:
+        config: of one category.
+        samples: good samples in place of the data set's.
+    """
+    samples = build_dataset(config).train if samples is None else samples
+    split = split_good(samples, held_out_share(config), config.Global.seed)
     get_logger().info(
         f"{config.Global.category}: {len(split.train)} good pictures to train on, "
         f"{len(split.held_out)} held out, on {paddle.device.get_device()}"
     )
-    good = build_store(config, split.train, "reading")
-    return good, build_store(config, split.held_out, "reading") if split.held_out else None
+    train = build_store(config, split.train, "reading")
+    held_out = build_store(config, split.held_out, "reading") if split.held_out else None
+    return GoodPictures(train, held_out)
 
 
 def build_transforms(config: Config) -> tuple[list[Any], Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -72,10 +71,13 @@ class CutPasteViews(paddle.io.Dataset):
         views = self.view_transform.apply(image, parameters)
         return self.preprocess.normalize(views), self._labels.copy()
 
-    @cached_property
+    @property
     def view_size(self) -> tuple[int, int]:
         """(h, w) of the views: the pictures' size, or that of the crops which are made of them."""
-        height, width = self[0][0].shape[-2:]
+        height, width = self.preprocess.image_size
+        for transform in self.transforms:
+            if hasattr(transform, "output_size"):
+                height, width = transform.output_size(height, width)
         return height, width
 
     def index_of(self, number: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -117,6 +118,18 @@ class Detector(nn.Layer):
             tiles, (height, width) = self.tiling.count, self.tiling.size
         beside = self.localizer.input_pixels if self.localizer is not None else 0
         return max(1, MAX_INPUT_PIXELS // (tiles * (height * width + beside)))
+
+    @property
+    def feature_bytes(self) -> int:
+        """Memory of what :meth:`features` gives for one picture, in bytes."""
+        tiles, size = 1, self.image_size
+        if self.tiling is not None:
+            tiles, size = self.tiling.count, self.tiling.size
+        shapes = self._reader.shapes(size)
+        values = sum(math.prod(shapes[name]) for name in self.feature_names if name != "cells")
+        if self.localizer is not None:
+            values += self.localizer.channels * math.prod(self.localizer.grid)
+        return 4 * tiles * values  # float32
 
     @property
     def feature_names(self) -> list[str]:

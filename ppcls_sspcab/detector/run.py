@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import paddle
 
 from ppcls_sspcab.detector.detector import Detector
 
-T = TypeVar("T")
-
 Outputs = dict[str, np.ndarray]
-
-
-def read_ahead(batches: Sequence[Sequence[Any]], read: Callable[[Sequence[Any]], T]) -> Iterator[T]:
-    """``read(batch)`` for each batch in turn, the next one being read meanwhile in a thread."""
-    with ThreadPoolExecutor(max_workers=1) as reader:
-        waiting: Future[T] | None = None
-        for batch in batches:
-            following = reader.submit(read, batch)
-            if waiting is not None:
-                yield waiting.result()
-            waiting = following
-        if waiting is not None:
-            yield waiting.result()
-
-
-def chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:
-    """``items`` cut into pieces of ``size``; the last may be shorter."""
-    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def detect(detector: Detector, images: np.ndarray) -> Outputs:

@@ -19,25 +19,8 @@ from paddle import nn
 from ppcls_sspcab.arguments import check_arguments
 from ppcls_sspcab.engine.ema import ExponentialMovingAverage
 from ppcls_sspcab.errors import ModelError, UserError
+from ppcls_sspcab.fitting.save import Progress
 from ppcls_sspcab.utils.weights import load_into, read_metadata, read_weights, write_safetensors
-
-
-@dataclasses.dataclass
-class Progress:
-    """Where a training run stands.
-
-    Attributes:
-        step: training steps done.
-        seconds: time spent in them, interruptions not counted.
-        best_metric: best validation figure so far; None before the first.
-        best_epoch: the epoch that would be selected now, counted from 1.
-    """
-
-    step: int = 0
-    seconds: float = 0.0
-    best_metric: float | None = None
-    best_epoch: int | None = None
-
 
 _CARD: dict[str, type | tuple[type, ...]] = {
     "identity": dict,

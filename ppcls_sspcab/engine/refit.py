@@ -8,20 +8,21 @@ from pathlib import Path
 import numpy as np
 
 from ppcls_sspcab.config.config import Config
-from ppcls_sspcab.data.build import build_store
+from ppcls_sspcab.data.build import GoodPictures, good_pictures
 from ppcls_sspcab.data.samples import Sample
-from ppcls_sspcab.data.split import evenly_spread, held_out_share, split_good
+from ppcls_sspcab.data.split import evenly_spread
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.data.synthetic import MAX_SPOILT
-from ppcls_sspcab.detector.build import tiling_section
+from ppcls_sspcab.detector.build import build_threshold, tiling_section, unfitted_detector
 from ppcls_sspcab.detector.card import DetectorCard
 from ppcls_sspcab.detector.detector import Detector
 from ppcls_sspcab.detector.file import load_detector, write_detector
-from ppcls_sspcab.engine.engine import writing
+from ppcls_sspcab.engine.hold import held
 from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.export.export import export_detector
 from ppcls_sspcab.export.quantize import MAX_DROP, Int8Settings
 from ppcls_sspcab.fitting.fit import FittedDetector, fit_detector
+from ppcls_sspcab.fitting.save import choice_of_score
 from ppcls_sspcab.image.sources import find_pictures
 from ppcls_sspcab.paths import CARD_FILE, INT8_FILE, ONNX_FILE
 from ppcls_sspcab.runtime.card import InferenceCard
@@ -50,28 +51,28 @@ def refit(config: Config, good: str) -> Path:
     """
     if config.Global.category == "all":
         raise ConfigError("Global.category", "refitting needs one category, not 'all'")
-    with writing(config.folder.root):
+    with held(config.folder.root):
         return _refit(config, good)
 
 
 def _refit(config: Config, good: str) -> Path:
-    detector = load_detector(config.Global.pretrained_model or config.folder.detector)
+    detector = load_detector(config.detector_to_use)
     card = detector.card
     if config.Preprocess != card.preprocess:
         raise ConfigError("Preprocess", "is not what the detector's network was trained with")
     samples = [Sample(path, 0, "good", None, "train") for path in find_pictures([good])]
-    split = split_good(samples, held_out_share(config), config.Global.seed)
-    pictures = build_store(config, split.train, "reading")
-    held_out = build_store(config, split.held_out, "reading") if split.held_out else None
+    pictures = good_pictures(config, samples)
     with config.naming_files():
-        fitted = fit_detector(detector.network, config, pictures, held_out)
-    new = _card(card, config, fitted, good, len(samples))
-    folder = _export(fitted.detector, new, config, pictures, held_out)
-    fitted.detector.card = new
-    write_detector(fitted.detector, config.folder.detector)
+        unfitted = unfitted_detector(config, detector.network)
+        fitted = fit_detector(unfitted, build_threshold(config), config, pictures)
+    new = fitted.detector
+    new.card = _card(card, config, fitted, good, len(samples))
+    folder = _export(new, config, pictures)
+    write_detector(new, config.folder.detector)
     get_logger().info(
-        f"{config.Global.category}: fitted to {len(pictures)} good pictures of {good}; threshold "
-        f"{fitted.calibration.threshold:.5f} ({fitted.calibration.note}); exported to {folder}"
+        f"{config.Global.category}: fitted to {len(pictures.train)} good pictures of {good}; "
+        f"threshold {fitted.calibration.threshold:.5f} ({fitted.calibration.note}); exported to "
+        f"{folder}"
     )
     return folder
 
@@ -89,31 +90,25 @@ def _card(
         pixel_calibration=fitted.pixel_calibration,
         protocol={
             **card.protocol,
-            "image_score": fitted.score["name"],
-            "image_score_auroc_on_synthetic_defects": fitted.synthetic_auroc,
+            **choice_of_score(fitted),
             "refitted_to": {"good": good, "pictures": pictures},
         },
     )
 
 
-def _export(
-    detector: Detector,
-    card: DetectorCard,
-    config: Config,
-    good: ImageStore,
-    held_out: ImageStore | None,
-) -> Path:
+def _export(detector: Detector, config: Config, pictures: GoodPictures) -> Path:
     """Into the usual folder, in the formats that it holds now; Paddle's where there is none."""
     folder = config.inference_folder
     if not (folder / CARD_FILE).is_file():
-        return export_detector(detector, card, folder)
+        return export_detector(detector, detector.card, folder)
     old = InferenceCard.read(folder)
     formats = ["paddle", "onnx"] if ONNX_FILE in old.files else ["paddle"]
     int8 = None
     if INT8_FILE in old.files:
         max_drop = old.verification.get("int8", {}).get("max_drop", MAX_DROP)
-        int8 = Int8Settings(_stack(good), _stack(held_out or good), max_drop, config.Global.seed)
-    return export_detector(detector, card, folder, formats, old.input_type, int8=int8)
+        good, held_out = _stack(pictures.train), _stack(pictures.held_out or pictures.train)
+        int8 = Int8Settings(good, held_out, max_drop, config.Global.seed)
+    return export_detector(detector, detector.card, folder, formats, old.input_type, int8=int8)
 
 
 def _stack(store: ImageStore) -> np.ndarray:

@@ -55,7 +55,6 @@ def evaluate(
         batches = run_store(
             partial(detect, detector),
             store,
-            card.preprocess,
             config.eval_sampler.batch_size,
             "scoring",
         )

@@ -10,13 +10,11 @@ import numpy as np
 from paddle import nn
 
 from ppcls_sspcab.config.config import Config
-from ppcls_sspcab.data.build import build_store
+from ppcls_sspcab.data.build import GoodPictures, build_store
 from ppcls_sspcab.data.samples import Sample
-from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.detector.accelerated import accelerated
 from ppcls_sspcab.detector.build import (
     AUTO,
-    build_threshold,
     candidate_sections,
     chooses_score,
     unfitted_detector,
@@ -63,39 +61,41 @@ class FittedDetector:
 
 
 def fit_detector(
-    network: nn.Layer, config: Config, good: ImageStore, held_out: ImageStore | None
+    detector: Detector, threshold: Any, config: Config, pictures: GoodPictures
 ) -> FittedDetector:
-    """Fits everything to good pictures, chooses the image score and calibrates the thresholds.
+    """Fits a detector to good pictures, chooses its image score and calibrates its thresholds.
 
-    Pictures are neither augmented nor those the thresholds are calibrated on: with ``held_out``,
-    these; with ``k_fold``, each one is scored by what was fitted to the other folds.
+    Pictures are not augmented, and the thresholds are calibrated on none that was fitted to: with
+    ``calibrate_on: held_out`` on those held out; with ``k_fold`` each picture is scored by what
+    was fitted to the other folds.
 
     Args:
-        network: trained, in evaluation mode.
-        good: pictures to fit to.
-        held_out: pictures for the thresholds; None with ``calibrate_on: k_fold``.
+        detector: as :func:`ppcls_sspcab.detector.build.unfitted_detector` gives it, its network
+            trained and in evaluation mode; it is fitted in place.
+        threshold: as :func:`ppcls_sspcab.detector.build.build_threshold` gives it.
     """
-    detector = unfitted_detector(config, network)
     section = dict(config.get("Score") or DEFAULT_SCORE)
     aurocs: dict[str, float] = {}
-    reading = (config.Preprocess, config.eval_sampler.batch_size)
+    batch_size = config.eval_sampler.batch_size
+    held_out = pictures.held_out
     with accelerated(detector):
-        features = fitting_features(detector, good, *reading)
+        features = fitting_features(detector, pictures.train, batch_size)
         detector.fit(features)
         if held_out is not None:
             del features
             parts, pixels = stored_parts(
-                detector, held_out, *reading, "calibrating", CALIBRATION_PIXELS
+                detector, held_out, batch_size, "calibrating", CALIBRATION_PIXELS
             )
         else:
-            parts, pixels = _out_of_fold(network, config, features)
+            parts, pixels = _out_of_fold(detector.network, config, features)
         detector.image_score.align(parts)
         if chooses_score(config) and held_out is not None:
             aurocs = score_aurocs(detector, config, held_out, parts)
             section, parts = _choose(detector, config, aurocs, parts)
         elif section == {"name": AUTO}:
             section = dict(DEFAULT_SCORE)
-        calibration = _calibrate(detector, config, combine(detector.image_score, parts))
+        good_scores = combine(detector.image_score, parts)
+        calibration = _calibrate(detector, threshold, config, good_scores)
     calibration = _weakened(calibration, held_out is None, bool(aurocs), section)
     pixel_calibration = _calibrate_pixels(pixels, config, len(parts))
     detector.calibrate(calibration, pixel_calibration)
@@ -106,7 +106,6 @@ def _out_of_fold(
     network: nn.Layer, config: Config, features: Outputs
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Parts of the score [N, P] and map pixels [N, M], each by what never saw the picture."""
-    has_map = config.get("Localize") is not None
 
     def judge(fitted: np.ndarray, judged: np.ndarray) -> np.ndarray:
         fold = unfitted_detector(config, network)
@@ -117,7 +116,7 @@ def _out_of_fold(
 
     plan = config.calibration
     joined = out_of_fold(judge, len(features["embedding"]), plan.folds, config.Global.seed)
-    if not has_map:
+    if config.get("Localize") is None:
         return joined, None
     pixel_count = _pixels_of(config)
     return joined[:, :-pixel_count], joined[:, -pixel_count:]
@@ -156,8 +155,9 @@ def _weakened(
     return calibration
 
 
-def _calibrate(detector: Detector, config: Config, good_scores: np.ndarray) -> Calibration:
-    method = build_threshold(config)
+def _calibrate(
+    detector: Detector, method: Any, config: Config, good_scores: np.ndarray
+) -> Calibration:
     validation = config.calibration.validation
     if not method.needs_bad_scores:
         if validation is not None:
@@ -171,22 +171,19 @@ def _calibrate(detector: Detector, config: Config, good_scores: np.ndarray) -> C
             f"{type(method).__name__} needs a validation set of your own: {{good: FOLDER, bad: "
             "FOLDER}, pictures that are in no test set",
         )
-    scores = []
-    for label, kind in enumerate(("good", "bad")):
-        samples = [
-            Sample(path, label, kind, None, "validation")
-            for path in find_pictures([validation[kind]])
-        ]
-        store = build_store(config, samples, f"reading {kind}")
-        batches = run_store(
-            partial(detect, detector),
-            store,
-            config.Preprocess,
-            config.eval_sampler.batch_size,
-            f"scoring {kind}",
-        )
-        scores.append(np.concatenate([batch["score"] for batch in batches]))
-    return method.fit(*scores)
+    return method.fit(
+        *(_scores_of(validation[kind], kind, detector, config) for kind in ("good", "bad"))
+    )
+
+
+def _scores_of(folder: str, kind: str, detector: Detector, config: Config) -> np.ndarray:
+    """Image scores [N] of the pictures that a folder, file, glob or list stands for."""
+    label = int(kind == "bad")
+    samples = [Sample(path, label, kind, None, "validation") for path in find_pictures([folder])]
+    store = build_store(config, samples, f"reading {kind}")
+    run = partial(detect, detector)
+    batches = run_store(run, store, config.eval_sampler.batch_size, f"scoring {kind}")
+    return np.concatenate([batch["score"] for batch in batches])
 
 
 def _calibrate_pixels(

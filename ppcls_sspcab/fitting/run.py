@@ -1,4 +1,4 @@
-"""Running pictures through the Detector in batches; decoding goes on while the network works."""
+"""Running the pictures of a store through a detector: for fitting, calibrating, measuring."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tqdm import tqdm
 from ppcls_sspcab.data.split import evenly_spread
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.detector.detector import Detector
-from ppcls_sspcab.detector.run import Outputs, chunks, gather, read_ahead, read_features
+from ppcls_sspcab.detector.run import Outputs, gather, read_features
 from ppcls_sspcab.detector.scores.base import ImageScore
-from ppcls_sspcab.image.preprocess import Preprocess
+from ppcls_sspcab.image.batches import batches, read_ahead
 from ppcls_sspcab.utils.distributed import exchanged, ranks
 from ppcls_sspcab.utils.logger import get_logger
 
@@ -29,7 +29,6 @@ _FEWEST_FITTED = 32
 def run_store(
     run: Callable[[np.ndarray], Outputs],
     store: ImageStore,
-    preprocess: Preprocess,
     batch_size: int,
     title: str,
     pictures: Sequence[int] | None = None,
@@ -41,13 +40,12 @@ def run_store(
     pictures = range(len(store)) if pictures is None else pictures
 
     def read(indices: Sequence[int]) -> np.ndarray:
-        return preprocess.normalize(np.stack([store[index] for index in indices]))
+        return store.preprocess.normalize(np.stack([store[index] for index in indices]))
 
-    batches = chunks(pictures, batch_size)
-    rounds = chunks(batches, ranks())
+    rounds = list(batches(batches(pictures, batch_size), ranks()))
     own = [turn[min(get_rank(), len(turn) - 1)] for turn in rounds]
     with tqdm(total=len(pictures), desc=title, unit="pictures", disable=None, leave=False) as bar:
-        for turn, images in zip(rounds, read_ahead(own, read), strict=True):
+        for turn, (_, images) in zip(rounds, read_ahead(own, read), strict=True):
             found = run(images)
             everywhere = exchanged(found, batch_size) if ranks() > 1 else [found]
             # In the last turn there may be fewer batches than ranks: the others did one again.
@@ -56,32 +54,24 @@ def run_store(
                 bar.update(len(batch))
 
 
-def fitting_features(
-    detector: Detector, store: ImageStore, preprocess: Preprocess, batch_size: int
-) -> Outputs:
-    """What :func:`read_features` gives for the pictures that a detector is fitted to.
+def fitting_features(detector: Detector, store: ImageStore, batch_size: int) -> Outputs:
+    """The features of the pictures that a detector is fitted to, by name, [N, ...] each.
 
     These are all pictures, or as many, evenly spread, as ``FIT_BYTES`` hold the features of.
     """
-    run = partial(read_features, detector)
-    first = run(preprocess.normalize(store[0][None]))
-    each = sum(value.nbytes for value in first.values())
-    pictures = evenly_spread(len(store), max(_FEWEST_FITTED, FIT_BYTES // each))
+    fitted = max(_FEWEST_FITTED, FIT_BYTES // detector.feature_bytes)
+    pictures = evenly_spread(len(store), fitted)
     if len(pictures) < len(store):
         get_logger().info(
             f"fitting to {len(pictures)} of {len(store)} good pictures, evenly spread: their "
             f"features fill {FIT_BYTES >> 20} MiB"
         )
-    return gather(run_store(run, store, preprocess, batch_size, "fitting", pictures))
+    run = partial(read_features, detector)
+    return gather(run_store(run, store, batch_size, "fitting", pictures))
 
 
 def stored_parts(
-    detector: Detector,
-    store: ImageStore,
-    preprocess: Preprocess,
-    batch_size: int,
-    title: str,
-    pixels: int,
+    detector: Detector, store: ImageStore, batch_size: int, title: str, pixels: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """:func:`score_parts` of a store's pictures, of whose features one batch is kept at a time."""
 
@@ -89,7 +79,7 @@ def stored_parts(
         parts, values = score_parts(detector, read_features(detector, images), pixels)
         return {"parts": parts} if values is None else {"parts": parts, "pixels": values}
 
-    found = gather(run_store(run, store, preprocess, batch_size, title))
+    found = gather(run_store(run, store, batch_size, title))
     return found["parts"], found.get("pixels")
 
 
@@ -108,8 +98,8 @@ def score_parts(
         M <= pixels; None without a localizer.
     """
     parts, values = [], []
-    for batch in chunks(range(len(features["embedding"])), batch_size):
-        tensors = {name: paddle.to_tensor(value[list(batch)]) for name, value in features.items()}
+    for batch in batches(range(len(features["embedding"])), batch_size):
+        tensors = {name: paddle.to_tensor(value[batch]) for name, value in features.items()}
         found, anomaly_map = detector.parts(tensors)
         parts.append(found.numpy())
         if anomaly_map is not None:

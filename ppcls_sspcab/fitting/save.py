@@ -1,56 +1,61 @@
-"""From a trained network to the file of a calibrated detector."""
+"""From a fitted detector to its file, with the protocol of how it came about."""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import paddle
 
 from ppcls_sspcab.config.config import Config
-from ppcls_sspcab.data.store import ImageStore
+from ppcls_sspcab.data.build import GoodPictures
 from ppcls_sspcab.detector.build import tiling_section
 from ppcls_sspcab.detector.card import DetectorCard
 from ppcls_sspcab.detector.file import write_detector
-from ppcls_sspcab.engine.checkpoint import Progress
-from ppcls_sspcab.fitting.fit import fit_detector
+from ppcls_sspcab.fitting.fit import FittedDetector
 from ppcls_sspcab.utils.distributed import is_first, wait_for_first
 from ppcls_sspcab.utils.logger import get_logger
 from ppcls_sspcab.utils.machine import machine
 from ppcls_sspcab.version import __version__
 
 
+@dataclasses.dataclass
+class Progress:
+    """Where a training run stands.
+
+    Attributes:
+        step: training steps done.
+        seconds: time spent in them, interruptions not counted.
+        best_metric: best validation figure so far; None before the first.
+        best_epoch: the epoch that would be selected now, counted from 1.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    best_metric: float | None = None
+    best_epoch: int | None = None
+
+
 def save_detector(
-    network: paddle.nn.Layer,
-    config: Config,
-    good: ImageStore,
-    held_out: ImageStore | None,
-    progress: Progress,
-    seconds: float,
-) -> Path:
-    """Makes a trained network a calibrated Detector and writes it; returns its file.
+    fitted: FittedDetector, config: Config, pictures: GoodPictures, progress: Progress
+) -> None:
+    """Writes a fitted detector to ``config.folder.detector``; several ranks write it once.
 
     Args:
-        network: trained, in evaluation mode.
-        good, held_out: as :func:`ppcls_sspcab.fitting.fit.fit_detector` takes them.
+        fitted: of a trained network.
+        pictures: those it was fitted to and calibrated on.
         progress: steps done and the selected epoch, for the protocol.
-        seconds: how long the training took.
     """
-    fitted = fit_detector(network, config, good, held_out)
-    calibration = fitted.calibration
-    card = DetectorCard(
+    detector, calibration = fitted.detector, fitted.calibration
+    detector.card = DetectorCard(
         arch={**config["Arch"], "pretrained": False},
         density=dict(config["Density"]),
         preprocess=config.Preprocess,
         category=config.Global.category,
         calibration=calibration,
-        protocol={
-            **_protocol(config, progress, len(good), held_out, seconds),
-            "image_score": fitted.score["name"],
-            "image_score_auroc_on_synthetic_defects": fitted.synthetic_auroc,
-        },
+        protocol={**_protocol(config, pictures, progress), **choice_of_score(fitted)},
         score=fitted.score,
         localize=config.get("Localize"),
         tiling=tiling_section(config),
@@ -58,20 +63,24 @@ def save_detector(
     )
     path = config.folder.detector
     if is_first():
-        fitted.detector.card = card
-        write_detector(fitted.detector, path)
+        write_detector(detector, path)
     wait_for_first()
     get_logger().info(
         f"{config.Global.category}: threshold {calibration.threshold:.5f} "
         f"({calibration.method}; {calibration.note}) of the image score "
         f"{fitted.score['name']!r}; detector saved to {path}"
     )
-    return path
 
 
-def _protocol(
-    config: Config, progress: Progress, pictures: int, held_out: Any, seconds: float
-) -> dict[str, Any]:
+def choice_of_score(fitted: FittedDetector) -> dict[str, Any]:
+    """What the protocol says of the image score: its name, and the figures that it won by."""
+    return {
+        "image_score": fitted.score["name"],
+        "image_score_auroc_on_synthetic_defects": fitted.synthetic_auroc,
+    }
+
+
+def _protocol(config: Config, pictures: GoodPictures, progress: Progress) -> dict[str, Any]:
     run = config.Global
     return {
         "data_root": run.data_root,
@@ -82,10 +91,10 @@ def _protocol(
         "source_images_per_step": config.train_sampler.batch_size,
         "selection": run.model_selection,
         "selected_epoch": progress.best_epoch if run.model_selection != "last" else run.epochs,
-        "good_pictures_trained_on": pictures,
-        "good_pictures_held_out": len(held_out) if held_out is not None else 0,
+        "good_pictures_trained_on": len(pictures.train),
+        "good_pictures_held_out": len(pictures.held_out or ()),
         "calibrate_on": config.calibration.calibrate_on,
-        "training_seconds": round(seconds, 1),
+        "training_seconds": round(progress.seconds, 1),
         "device": paddle.device.get_device(),
         "machine": machine(),
         "versions": {

@@ -3,51 +3,46 @@
 from __future__ import annotations
 
 import numpy as np
-from paddle import nn
 
+from ppcls_sspcab.arch.modes import evaluation_mode
 from ppcls_sspcab.config.config import Config
+from ppcls_sspcab.data.build import GoodPictures
 from ppcls_sspcab.data.split import evenly_spread
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.data.synthetic import MAX_SPOILT, synthetic_validation
 from ppcls_sspcab.detector.accelerated import accelerated
-from ppcls_sspcab.detector.build import unfitted_detector
 from ppcls_sspcab.detector.detector import Detector
-from ppcls_sspcab.detector.run import chunks, gather, read_features
+from ppcls_sspcab.detector.run import gather, read_features
 from ppcls_sspcab.fitting.run import combine, fitting_features, score_parts, stored_parts
+from ppcls_sspcab.image.batches import batches
 from ppcls_sspcab.metric.image import image_auroc
 
 # Of AUROC. On fifty held-out pictures less is chance, and more than one score hedges against it.
 LEAST_GAIN = 0.01
 
 
-def synthetic_auroc(
-    network: nn.Layer, config: Config, good: ImageStore, held_out: ImageStore
-) -> float:
+def synthetic_auroc(detector: Detector, config: Config, pictures: GoodPictures) -> float:
     """Image AUROC of held-out good pictures against synthetic defects made from them.
 
-    The detector is fitted to ``good`` as it will be at the end. The defects are other ones than
-    CutPaste's, so that the figure does not measure how well CutPaste was learnt.
+    The detector is fitted to the training pictures as it will be at the end. The defects are other
+    ones than CutPaste's, so that the figure does not measure how well CutPaste was learnt.
 
     Args:
-        network: at its present state of training; its mode is restored.
-        good: pictures the network is trained on.
-        held_out: good pictures that it never saw.
+        detector: unfitted, or fitted before; its network as it is now. The mode of the network is
+            restored.
+        pictures: some of them held out.
 
     Returns:
         AUROC in [0, 1] of the image score; of the one that :func:`chosen_score` takes where it is
         to be chosen.
     """
-    was_training = network.training
-    network.eval()
-    detector = unfitted_detector(config, network)
-    reading = (config.Preprocess, config.eval_sampler.batch_size)
-    with accelerated(detector):
-        detector.fit(fitting_features(detector, good, *reading))
-        parts, _ = stored_parts(detector, held_out, *reading, "validating", pixels=1)
+    assert pictures.held_out is not None, "the caller checks that pictures are held out"
+    batch_size = config.eval_sampler.batch_size
+    with evaluation_mode(detector.network), accelerated(detector):
+        detector.fit(fitting_features(detector, pictures.train, batch_size))
+        parts, _ = stored_parts(detector, pictures.held_out, batch_size, "validating", pixels=1)
         detector.image_score.align(parts)
-        aurocs = score_aurocs(detector, config, held_out, parts)
-    if was_training:
-        network.train()
+        aurocs = score_aurocs(detector, config, pictures.held_out, parts)
     return aurocs[chosen_score(aurocs)]
 
 
@@ -79,8 +74,8 @@ def score_aurocs(
     images, _, _, _ = synthetic_validation(pictures, config.Global.seed)
     defective = images[len(pictures) :]
     found = gather(
-        read_features(detector, config.Preprocess.normalize(defective[list(batch)]))
-        for batch in chunks(range(len(defective)), config.eval_sampler.batch_size)
+        read_features(detector, held_out.preprocess.normalize(defective[batch]))
+        for batch in batches(range(len(defective)), config.eval_sampler.batch_size)
     )
     bad_parts, _ = score_parts(detector, found, pixels=1)
     labels = np.repeat([0, 1], [len(good_parts), len(bad_parts)])

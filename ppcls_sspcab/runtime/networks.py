@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from ppcls_sspcab.errors import ModelError, UserError
 from ppcls_sspcab.paths import PADDLE_FILES
 from ppcls_sspcab.runtime.card import INPUT_NAME
 from ppcls_sspcab.utils.machine import cpu_threads
-from ppcls_sspcab.utils.streams import stdout_to_stderr
+from ppcls_sspcab.utils.paddle_inference import PaddleProgram
 
 _OTHER_WORK = re.compile(
     r"(save|load|read|print|py_func|py_layer|run_program|send|recv|p_send|p_recv|partial_send|"
@@ -34,8 +33,6 @@ class Network(Protocol):
 
 class PaddleNetwork:
     """``inference.json`` and ``inference.pdiparams`` in Paddle Inference.
-
-    One Paddle predictor is not made for several threads: a lock lets one batch in at a time.
 
     Args:
         folder: where the two files lie.
@@ -57,39 +54,23 @@ class PaddleNetwork:
         onednn: bool = True,
         device: str = "cpu",
     ) -> None:
+        program, weights = (Path(folder) / name for name in PADDLE_FILES)
+        _refuse_other_work(program)
         try:
-            from paddle.inference import Config, create_predictor
+            self._program = PaddleProgram(program, weights, threads, onednn, device)
         except ImportError as error:
             raise UserError(
                 f"the backend 'paddle' needs Paddle ({error}): pip install paddlepaddle (or the "
                 "GPU build), or take the backend 'onnx'"
             ) from error
-        _refuse_other_work(Path(folder) / PADDLE_FILES[0])
-        config = Config(str(Path(folder) / PADDLE_FILES[0]), str(Path(folder) / PADDLE_FILES[1]))
-        config.disable_glog_info()
-        # Paddle 3.3.1: with oneDNN this pass lets operators overwrite tensors that are needed
-        # later, such as the embedding, which is also an output.
-        config.delete_pass("inplace_pass")
-        if device == "cpu":
-            config.disable_gpu()
-            config.set_cpu_math_library_num_threads(threads or cpu_threads())
-            if onednn:
-                config.enable_mkldnn()
-            else:
-                config.disable_mkldnn()
-        else:
-            _use_gpu(config, device)
-        try:
-            with stdout_to_stderr():
-                self._predictor = create_predictor(config)
+        except UserError:
+            raise
         except Exception as error:  # Paddle's checks raise nearly every built-in type
             raise ModelError(f"{folder}: Paddle cannot load the model: {error}") from error
-        found = self._predictor.get_output_names()
+        found = self._program.outputs
         if len(found) != len(outputs):
             raise ModelError(f"{folder}: the model has {len(found)} outputs, not {len(outputs)}")
-        self._outputs = dict(zip(outputs, found, strict=True))
-        self._lock = threading.Lock()
-        self._has_run = False
+        self._outputs = list(outputs)
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Runs one batch, of any size.
@@ -100,20 +81,7 @@ class PaddleNetwork:
         Returns:
             the outputs by name; ``score`` float32 [N] is among them.
         """
-        with self._lock:
-            handle = self._predictor.get_input_handle(INPUT_NAME)
-            handle.copy_from_cpu(np.ascontiguousarray(images))
-            if self._has_run:
-                self._predictor.run()
-            else:
-                # The first run of oneDNN's kernels prints to standard output.
-                with stdout_to_stderr():
-                    self._predictor.run()
-                self._has_run = True
-            return {
-                name: self._predictor.get_output_handle(found).copy_to_cpu()
-                for name, found in self._outputs.items()
-            }
+        return dict(zip(self._outputs, self._program.run(images), strict=True))
 
 
 class OnnxNetwork:
@@ -176,16 +144,3 @@ def _refuse_other_work(program: Path) -> None:
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
-
-
-def _use_gpu(config: Any, device: str) -> None:
-    import paddle
-
-    kind, _, number = device.partition(":")
-    if kind != "gpu" or not (number or "0").isdigit():
-        raise UserError(f"device must be cpu, gpu or gpu:<number>, not {device!r}")
-    if not paddle.is_compiled_with_cuda():
-        raise UserError(
-            f"this Paddle was built without GPU support: device {device!r} is not there"
-        )
-    config.enable_use_gpu(256, int(number or 0))

@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from ppcls_sspcab.errors import UserError
-from ppcls_sspcab.image.decode import ImageError, Source
+from ppcls_sspcab.image.batches import judge_pictures
+from ppcls_sspcab.image.decode import Source
 from ppcls_sspcab.paths import INT8_FILE, ONNX_FILE, PADDLE_FILES
 from ppcls_sspcab.result import Failure, Result, judge
 from ppcls_sspcab.runtime.card import InferenceCard
@@ -94,9 +94,7 @@ class Predictor:
         """As :meth:`predict`, one batch after the other, while the records are taken."""
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-        waiting = iter(images)
-        while batch := list(islice(waiting, batch_size)):
-            yield from self._judge(batch)
+        return judge_pictures(images, batch_size, self.card.preprocess.load, self._judge)
 
     def outputs(self, images: Sequence[Source]) -> dict[str, np.ndarray]:
         """All outputs of the network for one batch, by name, such as ``embedding`` [N, D].
@@ -116,33 +114,18 @@ class Predictor:
             return pixels
         return self.card.preprocess.normalize(pixels)
 
-    def _judge(self, batch: Sequence[Source]) -> Iterator[Result | Failure]:
-        loaded = [self._load(source) for source in batch]
-        pixels = [picture for picture in loaded if not isinstance(picture, ImageError)]
-        scores = iter(self._run(np.stack(pixels))["score"].tolist() if pixels else ())
-        for source, picture in zip(batch, loaded, strict=True):
-            if isinstance(picture, ImageError):
-                yield Failure(picture.name, picture.reason)
-            else:
-                yield judge(_name(source), next(scores), self.threshold, self.card.scale)
-
-    def _load(self, source: Source) -> np.ndarray | ImageError:
-        try:
-            return self.card.preprocess.load(source)
-        except ImageError as error:
-            return error
+    def _judge(self, names: Sequence[str], pixels: np.ndarray) -> list[Result | Failure]:
+        scores = self._run(pixels)["score"].tolist()
+        return [
+            judge(name, score, self.threshold, self.card.scale)
+            for name, score in zip(names, scores, strict=True)
+        ]
 
     def _run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
         size = self.card.pictures_at_once or len(pixels)
         parts = np.split(pixels, range(size, len(pixels), size))
         found = [self.network.run(self.prepare(part)) for part in parts]
         return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
-
-
-def _name(source: Source) -> str:
-    if isinstance(source, (str, os.PathLike)):
-        return os.fspath(source)
-    return "<array>" if isinstance(source, np.ndarray) else "<bytes>"
 
 
 def _choose(card: InferenceCard) -> Backend:

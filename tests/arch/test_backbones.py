@@ -12,8 +12,9 @@ from ppcls_sspcab.arch import backbones
 from ppcls_sspcab.arch.backbones import DEFAULT_REPLACE, build_backbone
 from ppcls_sspcab.arch.feature_maps import FeatureMaps
 from ppcls_sspcab.arch.replace import replace_layers
-from ppcls_sspcab.errors import ConfigError, ModelError
+from ppcls_sspcab.errors import ConfigError, ModelError, UserError
 from ppcls_sspcab.registry import BACKBONES
+from ppcls_sspcab.utils import paddleclas as utils_paddleclas
 from ppcls_sspcab.utils.weights import write_pdparams, write_safetensors
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "weights"
@@ -23,7 +24,7 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "weights"
 def paddleclas():
     try:
         return backbones._paddleclas_module()
-    except ImportError as error:
+    except UserError as error:
         pytest.skip(f"PaddleClas cannot be imported here: {error}")
 
 
@@ -119,7 +120,8 @@ def test_without_paddleclas_its_backbones_say_what_to_install(monkeypatch):
     def missing(name):
         raise ImportError("libGL.so.1: cannot open shared object file")
 
-    monkeypatch.setattr(backbones.importlib, "import_module", missing)
+    monkeypatch.setattr(utils_paddleclas, "_bound", [])
+    monkeypatch.setattr(utils_paddleclas.importlib, "import_module", missing)
     with pytest.raises(ModelError, match=r"libGL\.so\.1.*pip install paddleclas.*use resnet18"):
         build_backbone({"name": "ResNet18"})
     with pytest.raises(ConfigError, match=r"unknown backbone 'resnet19'; did you mean 'resnet18'"):

@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-import paddle
 import pytest
 
 from ppcls_sspcab.config.load import load_config
-from ppcls_sspcab.data.build import good_stores
+from ppcls_sspcab.data.build import good_pictures
 from ppcls_sspcab.detector.file import load_detector
+from ppcls_sspcab.engine import selection
 from ppcls_sspcab.engine.engine import Engine
 from ppcls_sspcab.engine.trainer import Trainer
 from ppcls_sspcab.errors import ConfigError, DataError, UserError
@@ -115,20 +115,20 @@ def test_logs_and_checkpoints_lie_where_they_should(tiny_yaml: Path) -> None:
     ],
 )
 def test_the_latest_epoch_is_kept_that_no_other_clearly_beats(
-    tiny_yaml: Path, figures: list[float], epoch: int
+    tiny_yaml: Path, figures: list[float], epoch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overrides = ["Global.model_selection=val_synthetic", "Global.iter_per_epoch=1"]
     config = load_config(tiny_yaml, [*overrides, f"Global.epochs={len(figures)}"])
-    folder = config.folder.root
-    trainer = Trainer(config, folder)
-    good, _ = good_stores(config)
+    trainer = Trainer(config)
     weights = []
 
-    def validate(network: paddle.nn.Layer) -> float:
-        weights.append({name: value.numpy() for name, value in network.state_dict().items()})
+    def validate(*_: object) -> float:
+        state = trainer.network.state_dict()
+        weights.append({name: value.numpy() for name, value in state.items()})
         return figures[len(weights) - 1]
 
-    network = trainer.fit(good, validate, None)
+    monkeypatch.setattr(selection, "synthetic_auroc", validate)
+    network = trainer.fit(good_pictures(config))
     assert trainer.progress.best_epoch == epoch
     for name, value in network.state_dict().items():
         np.testing.assert_array_equal(value.numpy(), weights[epoch - 1][name])

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from ppcls_sspcab.arch.build import build_network
 from ppcls_sspcab.config.load import load_config
-from ppcls_sspcab.data.build import good_stores
+from ppcls_sspcab.data.build import good_pictures
 from ppcls_sspcab.data.split import evenly_spread
-from ppcls_sspcab.detector.build import unfitted_detector
+from ppcls_sspcab.detector.build import build_threshold, unfitted_detector
 from ppcls_sspcab.detector.file import load_detector
 from ppcls_sspcab.detector.run import detect
 from ppcls_sspcab.engine.engine import Engine
@@ -27,7 +27,8 @@ def fit(path: Path, *overrides: str) -> FittedDetector:
     config = load_config(path, overrides)
     network = build_network(config)
     network.eval()
-    return fit_detector(network, config, *good_stores(config))
+    detector = unfitted_detector(config, network)
+    return fit_detector(detector, build_threshold(config), config, good_pictures(config))
 
 
 def test_the_score_is_the_best_on_synthetic_defects(tiny_yaml: Path) -> None:
@@ -43,11 +44,13 @@ def test_validation_goes_by_the_score_that_will_be_used(tiny_yaml: Path) -> None
     config = load_config(tiny_yaml, ["Score.name=auto"])
     network = build_network(config)
     network.train()
-    good, held_out = good_stores(config)
-    figure = synthetic_auroc(network, config, good, held_out)
+    detector, pictures = unfitted_detector(config, network), good_pictures(config)
+    network.train()
+    figure = synthetic_auroc(detector, config, pictures)
     assert network.training
     network.eval()
-    fitted = fit_detector(network, config, good, held_out)
+    # The same detector is fitted again, as training does after its last validation.
+    fitted = fit_detector(detector, build_threshold(config), config, pictures)
     assert figure == fitted.synthetic_auroc[fitted.score["name"]]
 
 
@@ -73,11 +76,13 @@ def test_of_many_pictures_those_are_fitted_to_that_memory_holds(
     network = build_network(config)
     network.eval()
     detector = unfitted_detector(config, network)
-    good, held_out = good_stores(config)
+    read = good_pictures(config)
+    good, held_out = read.train, read.held_out
     assert len(good) == 10
     pictures = config.Preprocess.normalize(np.stack([good[i] for i in range(10)]))
     whole = scoring.read_features(detector, pictures)
     bytes_of_one = sum(value[0].nbytes for value in whole.values())
+    assert detector.feature_bytes == bytes_of_one
     for bytes_, fewest, expected in (
         (10 * bytes_of_one, 2, list(range(10))),
         (5 * bytes_of_one + 1, 2, [0, 2, 4, 6, 8]),
@@ -85,14 +90,14 @@ def test_of_many_pictures_those_are_fitted_to_that_memory_holds(
     ):
         monkeypatch.setattr(scoring, "FIT_BYTES", bytes_)
         monkeypatch.setattr(scoring, "_FEWEST_FITTED", fewest)
-        found = scoring.fitting_features(detector, good, config.Preprocess, 4)
+        found = scoring.fitting_features(detector, good, 4)
         assert found.keys() == whole.keys()
         for name, values in found.items():
             np.testing.assert_allclose(values, whole[name][expected], rtol=1e-4, atol=1e-5)
 
     # What is never in memory together gives the same as what is.
     detector.fit(whole)
-    parts, pixels = scoring.stored_parts(detector, held_out, config.Preprocess, 1, "test", 100)
+    parts, pixels = scoring.stored_parts(detector, held_out, 1, "test", 100)
     calm = config.Preprocess.normalize(np.stack([held_out[i] for i in range(len(held_out))]))
     together = scoring.score_parts(detector, scoring.read_features(detector, calm), 100)
     np.testing.assert_allclose(parts, together[0], rtol=1e-3, atol=1e-3)
@@ -126,8 +131,10 @@ def test_k_fold_calibrates_score_and_map_on_every_picture(tiny_yaml: Path, score
     assert fitted.calibration.pictures == fitted.pixel_calibration.pictures == 12
     assert not fitted.calibration.guaranteed
     config = load_config(tiny_yaml)
-    good, held_out = good_stores(config)
-    pictures = np.stack([store[i] for store in (good, held_out) for i in range(len(store))])
+    read = good_pictures(config)
+    pictures = np.stack(
+        [store[i] for store in (read.train, read.held_out) for i in range(len(store))]
+    )
     found = detect(fitted.detector, config.Preprocess.normalize(pictures))
     # The pictures are now known, so they lie further below the thresholds than new ones.
     assert np.mean(found["map"] > 0.5) < 0.005

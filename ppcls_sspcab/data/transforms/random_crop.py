@@ -39,6 +39,10 @@ class RandomCrop:
             raise ValueError(f"size must be a side or [height, width] in pixels, not {size}")
         self.size = (sides[0], sides[1])
 
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """(h, w) of what :meth:`apply` returns, whatever the picture's size."""
+        return self.size
+
     def draw(self, rng: np.random.Generator, height: int, width: int) -> Crop:
         """Draws a place in a picture of this size.
 

@@ -29,6 +29,7 @@ class Localizer(FittedLayer):
     Attributes:
         needs: names of the features it reads, see
             :class:`ppcls_sspcab.arch.features.FeatureReader`.
+        channels: d, numbers that :meth:`cells` keeps of a cell.
         input_pixels: pixels that it runs through the network beside the picture itself.
 
     Raises:
@@ -36,6 +37,7 @@ class Localizer(FittedLayer):
     """
 
     needs: tuple[str, ...] = ()
+    channels = 1
     input_pixels = 0
 
     def __init__(

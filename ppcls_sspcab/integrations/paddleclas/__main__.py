@@ -56,15 +56,15 @@ def _list() -> None:
 
 def _run_verb(verb: str, arguments: list[str]) -> None:
     from ppcls_sspcab.integrations.paddleclas import install
-    from ppcls_sspcab.integrations.paddleclas.modules import needed
+    from ppcls_sspcab.utils.paddleclas import require_module
 
     install()
-    reader = needed("utils.config")
+    reader = require_module("utils.config")
     sys.argv = [verb, *arguments]
     options = reader.parse_args()
     config = reader.get_config(options.config, overrides=options.override, show=False)
     config.profiler_options = options.profiler_options
-    getattr(needed("engine.engine").Engine(config, mode=verb), verb)()
+    getattr(require_module("engine.engine").Engine(config, mode=verb), verb)()
 
 
 def _run_script(script: str, arguments: list[str]) -> None:

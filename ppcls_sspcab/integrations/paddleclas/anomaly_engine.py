@@ -16,12 +16,12 @@ from typing import Any
 import paddle
 
 from ppcls_sspcab.config.config import Config
-from ppcls_sspcab.data.build import good_stores
-from ppcls_sspcab.data.store import ImageStore
-from ppcls_sspcab.engine.checkpoint import Progress
+from ppcls_sspcab.data.build import GoodPictures, good_pictures
+from ppcls_sspcab.detector.build import build_threshold, unfitted_detector
 from ppcls_sspcab.engine.engine import Engine
 from ppcls_sspcab.errors import ConfigError, ModelError
-from ppcls_sspcab.fitting.save import save_detector
+from ppcls_sspcab.fitting.fit import fit_detector
+from ppcls_sspcab.fitting.save import Progress, save_detector
 from ppcls_sspcab.fitting.validation import synthetic_auroc
 from ppcls_sspcab.integrations.paddleclas.sections import WHOLE
 from ppcls_sspcab.integrations.paddleclas.train_loop import network_of, train_epoch_cutpaste
@@ -45,8 +45,8 @@ def anomaly_eval(engine: Any, epoch_id: int = 0) -> float:
             raise ConfigError(
                 "Global.eval_during_train", "needs held-out pictures: calibrate_on: held_out"
             )
-        network = network_of(engine)
-        return synthetic_auroc(network, config, dataset.store, dataset.held_out)
+        detector = unfitted_detector(config, network_of(engine))
+        return synthetic_auroc(detector, config, GoodPictures(dataset.store, dataset.held_out))
     (results,) = Engine(config, "eval").eval()
     return results.image_auroc
 
@@ -78,9 +78,10 @@ def with_anomaly(base: type) -> type:
             super().train()
             if self._plan is not None:
                 dataset = self.train_dataloader.dataset
-                selected = _load_selected(self, self._plan)
-                seconds = time.perf_counter() - started
-                _save(self, self._plan, dataset.store, dataset.held_out, selected, seconds)
+                progress = _load_selected(self, self._plan)
+                progress.seconds = time.perf_counter() - started
+                pictures = GoodPictures(dataset.store, dataset.held_out)
+                _save(self, self._plan, pictures, progress)
 
         def eval(self, epoch_id: int = 0) -> Any:
             if self._plan is not None and self.mode == "eval":
@@ -139,21 +140,15 @@ def _update_one_by_one(optimizers: list[Any]) -> None:
 def _refresh(engine: Any, config: Config) -> None:
     weights = engine.config["Global"]["pretrained_model"]
     if weights is not None:
-        good, held_out = good_stores(config)
-        _save(engine, config, good, held_out, Progress(), 0.0)
+        _save(engine, config, good_pictures(config), Progress())
 
 
-def _save(
-    engine: Any,
-    config: Config,
-    good: ImageStore,
-    held_out: ImageStore | None,
-    selected: Progress,
-    seconds: float,
-) -> None:
+def _save(engine: Any, config: Config, pictures: GoodPictures, progress: Progress) -> None:
     network = network_of(engine)
     network.eval()
-    save_detector(network, config, good, held_out, selected, seconds)
+    unfitted = unfitted_detector(config, network)
+    fitted = fit_detector(unfitted, build_threshold(config), config, pictures)
+    save_detector(fitted, config, pictures, progress)
 
 
 def _load_selected(engine: Any, config: Config) -> Progress:

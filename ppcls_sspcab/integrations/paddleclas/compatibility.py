@@ -13,7 +13,7 @@ from typing import Any
 
 import paddle
 
-from ppcls_sspcab.integrations.paddleclas.modules import needed
+from ppcls_sspcab.utils.paddleclas import require_module
 
 
 @functools.cache
@@ -23,21 +23,21 @@ def make_compatible() -> bool:
     Returns:
         whether it was necessary.
     """
-    utils = needed("engine.train.utils")
+    utils = require_module("engine.train.utils")
     try:
         utils.update_loss(SimpleNamespace(output_info={}), {"loss": paddle.ones([])}, 1)
         return False
     except IndexError:
         pass
-    meter = needed("utils.misc").AverageMeter
+    meter = require_module("utils.misc").AverageMeter
     meter.update = _with_plain_value(meter.update)
-    combined = needed("loss").CombinedLoss
+    combined = require_module("loss").CombinedLoss
     combined.__call__ = _with_axis(combined.__call__)
     update_metric = _with_metric_axis(utils.update_metric)
     for path in ("engine.train.utils", "engine.train.train"):
-        setattr(needed(path), update_metric.__name__, update_metric)
-    logger: Any = needed("utils.logger")
-    engine: Any = needed("engine.engine")
+        setattr(require_module(path), update_metric.__name__, update_metric)
+    logger: Any = require_module("utils.logger")
+    engine: Any = require_module("engine.engine")
     engine.init_logger = _with_second_start(logger)
     return True
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.engine.engine import Engine
 from ppcls_sspcab.integrations.paddleclas.install import engine_config
-from ppcls_sspcab.integrations.paddleclas.modules import needed
+from ppcls_sspcab.utils.paddleclas import require_module
 
 
 class PaddleClasEngine(Engine):
@@ -19,5 +19,5 @@ class PaddleClasEngine(Engine):
 
     def _train(self, config: Config) -> Path:
         tree = engine_config(config)
-        needed("engine.engine").Engine(tree, mode="train").train()
+        require_module("engine.engine").Engine(tree, mode="train").train()
         return config.folder.detector

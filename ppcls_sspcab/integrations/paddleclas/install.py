@@ -17,9 +17,9 @@ from ppcls_sspcab.integrations.paddleclas import (
     model,
     sections,
 )
-from ppcls_sspcab.integrations.paddleclas.modules import bind, room
 from ppcls_sspcab.integrations.paddleclas.train_loop import train_epoch_cutpaste
 from ppcls_sspcab.registry import ARCHITECTURES, DATASETS, LOSSES, METRICS, TRANSFORMS
+from ppcls_sspcab.utils.paddleclas import bind, find_module
 
 # PaddleClas has these under the same name, and they stay its own. Its CELoss gives what ours does;
 # our ColorJitter is that of our datasets only.
@@ -64,9 +64,9 @@ def install(home: str | os.PathLike[str] | None = None) -> list[Injected]:
     """
     tree = bind(home)
     additions = [entry for entry in _additions() if entry[1] not in KEPT]
-    table = [_add(tree, *entry) for entry in additions if room(entry[0]) is not None]
-    table += [_wrap(tree, *entry) for entry in _wrappers() if room(entry[0]) is not None]
-    if room("engine.engine") is not None:
+    table = [_add(tree, *entry) for entry in additions if find_module(entry[0]) is not None]
+    table += [_wrap(tree, *entry) for entry in _wrappers() if find_module(entry[0]) is not None]
+    if find_module("engine.engine") is not None:
         compatibility.make_compatible()
     return table
 
@@ -111,7 +111,7 @@ def _wrappers() -> Iterator[tuple[str, str, Callable[[Any], Any], str]]:
 
 
 def _add(tree: str, path: str, name: str, make: Callable[[], Any], used_by: str) -> Injected:
-    module = room(path)
+    module = find_module(path)
     existing = getattr(module, name, None)
     known = _added.get((path, name))
     if existing is None:
@@ -126,13 +126,13 @@ def _add(tree: str, path: str, name: str, make: Callable[[], Any], used_by: str)
 
 
 def _wrap(tree: str, path: str, name: str, around: Callable[[Any], Any], used_by: str) -> Injected:
-    module: Any = room(path)
+    module: Any = find_module(path)
     original = getattr(module, name)
     if (path, name) not in _added:
         _added[path, name] = around(original)
         setattr(module, name, _added[path, name])
         # The engine has imported it by name.
-        engine = room("engine.engine")
+        engine = find_module("engine.engine")
         if getattr(engine, name, None) is original:
             setattr(engine, name, _added[path, name])
     return Injected(name, f"{tree}.{path}", "wrapped", used_by)
@@ -157,7 +157,7 @@ def engine_config(config: Any) -> Any:
 
 
 def _attribute_dict(value: Any) -> Any:
-    module: Any = room("utils.config")
+    module: Any = find_module("utils.config")
     if isinstance(value, dict):
         return module.AttrDict({name: _attribute_dict(item) for name, item in value.items()})
     return [_attribute_dict(item) for item in value] if isinstance(value, list) else value

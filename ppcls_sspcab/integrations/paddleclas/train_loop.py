@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from ppcls_sspcab.config.config import Config
-from ppcls_sspcab.engine.trainer import begin_step
+from ppcls_sspcab.engine.step import begin_step
 from ppcls_sspcab.integrations.paddleclas.data import raise_failure
-from ppcls_sspcab.integrations.paddleclas.modules import needed
 from ppcls_sspcab.integrations.paddleclas.sections import WHOLE
 from ppcls_sspcab.utils.distributed import average_statistics
+from ppcls_sspcab.utils.paddleclas import require_module
 
 
 def train_epoch_cutpaste(engine: Any, epoch_id: int, print_batch_step: int) -> None:
@@ -24,7 +24,7 @@ def train_epoch_cutpaste(engine: Any, epoch_id: int, print_batch_step: int) -> N
     engine.train_dataloader = steps
     engine.train_dataloader_iter = iter(steps)
     try:
-        needed("engine.train").train_epoch(engine, epoch_id, print_batch_step)
+        require_module("engine.train").train_epoch(engine, epoch_id, print_batch_step)
     finally:
         engine.train_dataloader = loader
     average_statistics(network_of(engine))

@@ -46,7 +46,7 @@ def bind(home: str | os.PathLike[str] | None = None) -> str:
     return _bound[0]
 
 
-def room(path: str) -> ModuleType | None:
+def find_module(path: str) -> ModuleType | None:
     """A module of the bound tree (``data.preprocess``); None where this PaddleClas has none.
 
     Raises:
@@ -63,13 +63,13 @@ def room(path: str) -> ModuleType | None:
         raise UserError(f"PaddleClas cannot be imported: {error}") from error
 
 
-def needed(path: str) -> ModuleType:
-    """Like :func:`room`, for modules without which nothing works.
+def require_module(path: str) -> ModuleType:
+    """Like :func:`find_module`, for modules without which nothing works.
 
     Raises:
         UserError: this PaddleClas has no such module.
     """
-    module = room(path)
+    module = find_module(path)
     if module is None:
         raise UserError(
             f"this PaddleClas has no {path} (its wheels after 2.4.0 hold networks only): set "
@@ -83,7 +83,7 @@ def _first_importable(trees: list[str]) -> str:
     for tree in trees:
         try:
             importlib.import_module(f"{tree}.arch")
-        except ImportError as error:
+        except (ImportError, OSError) as error:  # a missing libGL is an OSError
             reasons.append(str(error))
         else:
             return tree

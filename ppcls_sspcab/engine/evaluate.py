@@ -1,0 +1,47 @@
+"""Measuring the detector of one category, and the files about it."""
+
+from __future__ import annotations
+
+from ppcls_sspcab.config.config import Config
+from ppcls_sspcab.data.build import build_dataset, open_store
+from ppcls_sspcab.detector.file import load_detector
+from ppcls_sspcab.engine.hold import held
+from ppcls_sspcab.errors import DataError
+from ppcls_sspcab.evaluation.evaluate import evaluate
+from ppcls_sspcab.evaluation.plots import write_plots
+from ppcls_sspcab.evaluation.report import Report
+from ppcls_sspcab.evaluation.results import Results, write_results
+from ppcls_sspcab.utils.distributed import is_first
+from ppcls_sspcab.utils.logger import get_logger
+
+
+def evaluate_category(config: Config, with_report: bool) -> Results:
+    """Measures a detector on the test pictures of its category.
+
+    Writes the results and plots, prints the tables, and with ``with_report`` writes the page with
+    all test pictures.
+
+    Raises:
+        DataError: no test pictures, or one that cannot be read.
+        ModelError: no trained detector.
+    """
+    folder, run = config.folder.root, config.Global
+    with config.naming_files():
+        detector = load_detector(config.detector_to_use)
+        with held(folder):
+            samples = build_dataset(config).test
+            if not samples:
+                raise DataError(f"{run.data_root}/{run.category}: no test pictures to measure on")
+            preprocess = detector.card.preprocess
+            store = open_store(samples, preprocess, run.cache_mb, run.on_error, "reading")
+            report = Report(store) if with_report else None
+            look = report.look if report else None
+            results, embeddings = evaluate(detector, detector.card, store, config, look)
+            if not is_first():
+                return results
+            write_results(results, folder)
+            write_plots(results, embeddings, folder)
+            if report:
+                get_logger().info(f"report in {report.write(results, folder)}")
+    print(results.to_markdown())
+    return results
