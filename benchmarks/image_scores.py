@@ -117,7 +117,7 @@ def score_figures(config: Config, network: nn.Layer) -> tuple[dict[str, float], 
         raise DataError("Threshold.calibrate_on must be held_out: nothing else is left to compare")
     test = build_store(config, build_dataset(config).test, "reading")
     detector = unfitted_detector(config, network)
-    reading = (config.Preprocess, config.eval_sampler.batch_size)
+    reading = (config.Preprocess, config.DataLoader.Eval.sampler.batch_size)
     with accelerated(detector):
         detector.fit(fitting_features(detector, good, *reading))
         good_parts, _ = stored_parts(detector, held_out, *reading, "held-out", pixels=1)

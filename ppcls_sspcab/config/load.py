@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -13,7 +12,7 @@ from typing import Any
 import yaml
 
 from ppcls_sspcab.config.config import Config
-from ppcls_sspcab.config.schema import CalibrationPlan
+from ppcls_sspcab.config.schema import ThresholdSection
 from ppcls_sspcab.errors import ConfigError, did_you_mean
 
 COMMAND_LINE = "-o on the command line"
@@ -137,7 +136,7 @@ def _merge(base: Any, over: Any) -> Any:
 
 def _without_arguments(section: dict[str, Any]) -> dict[str, Any]:
     """What stays of a section when its ``name`` changes: keys that no class of the name reads."""
-    kept = {"transform_ops", *(field.name for field in dataclasses.fields(CalibrationPlan))}
+    kept = {"transform_ops", *ThresholdSection.model_fields}
     return {key: value for key, value in section.items() if key in kept}
 
 

@@ -242,7 +242,7 @@ class Engine:
         def diagnose(network: paddle.nn.Layer) -> float:
             network.eval()
             detector = fit_detector(network, config, good, held_out).detector
-            size = config.eval_sampler.batch_size
+            size = config.DataLoader.Eval.sampler.batch_size
 
             def run(images: np.ndarray) -> dict[str, np.ndarray]:
                 return {"score": detect(detector, images)["score"]}

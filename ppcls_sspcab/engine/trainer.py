@@ -59,10 +59,10 @@ class Trainer:
         self._augmentations, self._views = build_transforms(config)
         paddle.seed(self.run.seed)
         self.network = build_network(config, self._views.class_num)
-        self._loss = CombinedLoss(config.get("Loss.Train"))
+        self._loss = CombinedLoss(config.Loss.Train)
         self._total_steps = self.run.epochs * self.run.iter_per_epoch
         self._schedule = build_schedule(
-            config["Optimizer"], max(1, self._total_steps), self.run.iter_per_epoch
+            config.Optimizer, max(1, self._total_steps), self.run.iter_per_epoch
         )
         self._scaler = self._build_scaler()
         self._stem: FrozenStem | None = None
@@ -70,7 +70,7 @@ class Trainer:
         self._model = self.network
         self._state = TrainingState(
             network=self.network,
-            optimizer=build_optimizer(config["Optimizer"], self._schedule, self.network),
+            optimizer=build_optimizer(config.Optimizer, self._schedule, self.network),
             scaler=self._scaler,
             ema=ExponentialMovingAverage(self.network, config.EMA.decay) if config.EMA else None,
             progress=Progress(),
@@ -79,7 +79,7 @@ class Trainer:
                 "seed": self.run.seed,
                 "epochs": self.run.epochs,
                 "iter_per_epoch": self.run.iter_per_epoch,
-                "batch_size": config.train_sampler.batch_size * ranks(),
+                "batch_size": config.DataLoader.Train.sampler.batch_size * ranks(),
             },
         )
 
@@ -272,13 +272,15 @@ class Trainer:
 
     def _batches(self, views: CutPasteViews) -> Iterator[tuple[paddle.Tensor, paddle.Tensor]]:
         numbers = SampleNumbers(
-            self._config.train_sampler.batch_size,
+            self._config.DataLoader.Train.sampler.batch_size,
             self._total_steps,
             self.progress.step,
             distributed.get_rank(),
             ranks(),
         )
-        loader = build_train_loader(views, numbers, self._config.train_loader.num_workers)
+        loader = build_train_loader(
+            views, numbers, self._config.DataLoader.Train.loader.num_workers
+        )
         for images, labels in loader:
             yield flatten_views(images, labels)
         # Only reached where the loader's thread ended before its time.

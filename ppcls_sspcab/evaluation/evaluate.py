@@ -56,7 +56,7 @@ def evaluate(
             partial(detect, detector),
             store,
             card.preprocess,
-            config.eval_sampler.batch_size,
+            config.DataLoader.Eval.sampler.batch_size,
             "scoring",
         )
         found = gather(

@@ -76,9 +76,9 @@ def fit_detector(
         held_out: pictures for the thresholds; None with ``calibrate_on: k_fold``.
     """
     detector = unfitted_detector(config, network)
-    section = dict(config.get("Score") or DEFAULT_SCORE)
+    section = dict(config.Score or DEFAULT_SCORE)
     aurocs: dict[str, float] = {}
-    reading = (config.Preprocess, config.eval_sampler.batch_size)
+    reading = (config.Preprocess, config.DataLoader.Eval.sampler.batch_size)
     with accelerated(detector):
         features = fitting_features(detector, good, *reading)
         detector.fit(features)
@@ -106,7 +106,7 @@ def _out_of_fold(
     network: nn.Layer, config: Config, features: Outputs
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Parts of the score [N, P] and map pixels [N, M], each by what never saw the picture."""
-    has_map = config.get("Localize") is not None
+    has_map = config.Localize is not None
 
     def judge(fitted: np.ndarray, judged: np.ndarray) -> np.ndarray:
         fold = unfitted_detector(config, network)
@@ -115,7 +115,7 @@ def _out_of_fold(
         parts, pixels = score_parts(fold, chosen, CALIBRATION_PIXELS)
         return parts if pixels is None else np.concatenate([parts, pixels], axis=1)
 
-    plan = config.calibration
+    plan = config.Threshold
     joined = out_of_fold(judge, len(features["embedding"]), plan.folds, config.Global.seed)
     if not has_map:
         return joined, None
@@ -158,7 +158,7 @@ def _weakened(
 
 def _calibrate(detector: Detector, config: Config, good_scores: np.ndarray) -> Calibration:
     method = build_threshold(config)
-    validation = config.calibration.validation
+    validation = config.Threshold.validation
     if not method.needs_bad_scores:
         if validation is not None:
             raise ConfigError(
@@ -182,7 +182,7 @@ def _calibrate(detector: Detector, config: Config, good_scores: np.ndarray) -> C
             partial(detect, detector),
             store,
             config.Preprocess,
-            config.eval_sampler.batch_size,
+            config.DataLoader.Eval.sampler.batch_size,
             f"scoring {kind}",
         )
         scores.append(np.concatenate([batch["score"] for batch in batches]))
@@ -195,7 +195,7 @@ def _calibrate_pixels(
     """The value that a share ``pixel_fpr`` of the pixels of good pictures lies above."""
     if pixels is None:
         return None
-    share = config.calibration.pixel_fpr
+    share = config.Threshold.pixel_fpr
     return Calibration(
         threshold=float(np.quantile(pixels, 1 - share)),
         scale=spread(pixels),

@@ -41,8 +41,8 @@ def save_detector(
     fitted = fit_detector(network, config, good, held_out)
     calibration = fitted.calibration
     card = DetectorCard(
-        arch={**config["Arch"], "pretrained": False},
-        density=dict(config["Density"]),
+        arch={**config.Arch, "pretrained": False},
+        density=dict(config.Density),
         preprocess=config.Preprocess,
         category=config.Global.category,
         calibration=calibration,
@@ -52,7 +52,7 @@ def save_detector(
             "image_score_auroc_on_synthetic_defects": fitted.synthetic_auroc,
         },
         score=fitted.score,
-        localize=config.get("Localize"),
+        localize=config.Localize,
         tiling=tiling_section(config),
         pixel_calibration=fitted.pixel_calibration,
     )
@@ -79,12 +79,12 @@ def _protocol(
         "seed": run.seed,
         "epochs": run.epochs,
         "steps": progress.step,
-        "source_images_per_step": config.train_sampler.batch_size,
+        "source_images_per_step": config.DataLoader.Train.sampler.batch_size,
         "selection": run.model_selection,
         "selected_epoch": progress.best_epoch if run.model_selection != "last" else run.epochs,
         "good_pictures_trained_on": pictures,
         "good_pictures_held_out": len(held_out) if held_out is not None else 0,
-        "calibrate_on": config.calibration.calibrate_on,
+        "calibrate_on": config.Threshold.calibrate_on,
         "training_seconds": round(seconds, 1),
         "device": paddle.device.get_device(),
         "machine": machine(),

@@ -40,7 +40,7 @@ def synthetic_auroc(
     was_training = network.training
     network.eval()
     detector = unfitted_detector(config, network)
-    reading = (config.Preprocess, config.eval_sampler.batch_size)
+    reading = (config.Preprocess, config.DataLoader.Eval.sampler.batch_size)
     with accelerated(detector):
         detector.fit(fitting_features(detector, good, *reading))
         parts, _ = stored_parts(detector, held_out, *reading, "validating", pixels=1)
@@ -80,7 +80,7 @@ def score_aurocs(
     defective = images[len(pictures) :]
     found = gather(
         read_features(detector, config.Preprocess.normalize(defective[list(batch)]))
-        for batch in chunks(range(len(defective)), config.eval_sampler.batch_size)
+        for batch in chunks(range(len(defective)), config.DataLoader.Eval.sampler.batch_size)
     )
     bad_parts, _ = score_parts(detector, found, pixels=1)
     labels = np.repeat([0, 1], [len(good_parts), len(bad_parts)])
