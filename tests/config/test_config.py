@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ppcls_sspcab.config.load import COMMAND_LINE, load_config
 from ppcls_sspcab.config.schema import GlobalSection, Sections
@@ -149,6 +150,39 @@ def test_a_mistake_on_the_command_line_is_said_to_be_there() -> None:
 def test_a_file_that_is_no_configuration(tmp_path: Path, text: str, hint: str) -> None:
     with pytest.raises(ConfigError, match=hint):
         load_config(write(tmp_path, text))
+
+
+def test_a_shipped_configuration_is_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "_BASE_: cutpaste_sspcab_cpu.yaml\nGlobal: {seed: 3}\n"
+    own = load_config(write(tmp_path, text))
+    assert own.tree == load_config("configs/cutpaste_sspcab_cpu.yaml", ["Global.seed=3"]).tree
+    assert own.origin("Arch.freeze") == str(CONFIGS / "cutpaste_sspcab_cpu.yaml")
+    # A file of one's own beside it is taken before a shipped one of that name.
+    write(tmp_path, f"_BASE_: {BASE}\nGlobal: {{seed: 8}}\n", "demo.yaml")
+    for path in ("demo.yaml", write(tmp_path, "_BASE_: demo.yaml\n")):
+        assert load_config(path).Global.seed == 8
+
+
+def test_a_mapping_is_a_configuration_as_a_file_is() -> None:
+    source = {"_BASE_": "demo.yaml", "Global": {"seed": 2}, "Preprocess": {"image_size": (32, 48)}}
+    config = load_config(source, {"Loss.Train.0.CELoss.weight": 2, "Global.category": "3"})
+    assert config.Preprocess.image_size == (32, 48)
+    assert (config.Global.seed, config.Global.category) == (2, "3")
+    assert config.Loss.Train[0] == {"CELoss": {"weight": 2}}
+    assert source["Preprocess"] == {"image_size": (32, 48)}
+    changed = load_config(config, ["Global.seed=9"])
+    assert (changed.Global.seed, config.Global.seed) == (9, 2)
+    assert load_config(yaml.safe_load(changed.to_yaml())).tree == changed.tree
+    for overrides, text in (
+        ({"Global.sed": 1}, "overrides: Global.sed: unknown key"),
+        ({"Global": 1}, "overrides: Global: must be a mapping"),
+        ({"Global..seed": 1}, "overrides: 'Global..seed' must read"),
+    ):
+        with pytest.raises(ConfigError, match=text):
+            load_config(config, overrides)
 
 
 def test_a_plugin_that_is_not_there_is_named(tmp_path: Path) -> None:
