@@ -156,7 +156,7 @@ class SamplerSection(Section):
     """How many pictures go at once."""
 
     batch_size: BatchSize
-    """Source pictures a step and process; 3-way CutPaste makes three inputs of each."""
+    """Source pictures a step and process; 3-way CutPaste makes three training inputs of each."""
 
 
 class LoaderSection(Section):
