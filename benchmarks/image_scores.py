@@ -118,7 +118,7 @@ def score_figures(config: Config, network: nn.Layer) -> tuple[dict[str, float], 
         raise DataError("Threshold.calibrate_on must be held_out: nothing else is left to compare")
     test = build_store(config, build_dataset(config).test, "reading")
     detector = unfitted_detector(config, network)
-    size = config.eval_sampler.batch_size
+    size = config.DataLoader.Eval.sampler.batch_size
     with accelerated(detector):
         detector.fit(fitting_features(detector, good, size))
         good_parts, _ = stored_parts(detector, held_out, size, "held-out", pixels=1)

@@ -152,8 +152,8 @@ class PaddleStep:
         config = load_config(common.CONFIGS / "cutpaste_sspcab_cpu.yaml", overrides)
         paddle.seed(0)
         self._network = build_network(config, 3)
-        self._loss = CombinedLoss(config.get("Loss.Train"))
-        section = config["Optimizer"]
+        self._loss = CombinedLoss(config.Loss.Train)
+        section = config.Optimizer
         schedule = build_schedule(section, 100, 100)
         self._optimizer = build_optimizer(section, schedule, self._network)
         self._stem = FrozenStem.of(self._network, (size, size)) if name == OURS else None

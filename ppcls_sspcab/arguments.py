@@ -1,19 +1,46 @@
-"""Arguments that come from YAML, checked against signatures and annotations."""
+"""Values that come from a YAML, checked against signatures and annotations by pydantic."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
+import json
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ppcls_sspcab.errors import ConfigError, did_you_mean
 
-_LARGEST_FLOAT = 3.4e38  # of float32, in which the networks compute
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
+_LARGEST_FLOAT = 3.4e38  # of float32, in which the networks compute
 _LARGEST_INT = 2**63 - 1
+
+# What a value must be, by the type of pydantic's error; ``{ge}`` is a part of its context.
+_WANTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "string_type": "a text",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "none_required": "null",
+    "callable_type": "a function",
+    "literal_error": "{expected}",
+    "is_instance_of": "{class}",
+    "greater_than": "above {gt}",
+    "greater_than_equal": "at least {ge}",
+    "less_than": "below {lt}",
+    "less_than_equal": "at most {le}",
+    "string_too_short": "a text of at least {min_length} character",
+    "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
+}
 
 
 def check_arguments(
@@ -31,7 +58,7 @@ def check_arguments(
         ConfigError: an unknown or missing argument, or one of the wrong type.
     """
     accepted, takes_any = parameters_of(target)
-    hints = _hints(target)
+    hints = hints_of(target)
     for name, value in arguments.items():
         if name not in accepted:
             if takes_any:
@@ -61,14 +88,59 @@ def check_type(value: Any, hint: Any, key: str) -> None:
     """Checks a value that came from YAML against a type annotation.
 
     Raises:
-        ConfigError: the value is of another type (an int passes as a float), an infinity, or
-            beyond what float32 or int64 hold.
+        ConfigError: the value is of another type (an int passes as a float, a list as a tuple),
+            an infinity, or beyond what float32 or int64 hold.
     """
-    if not _matches(value, hint):
-        raise ConfigError(key, f"must be {_describe(hint)}, not {value!r}")
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+    from pydantic.errors import PydanticUserError
+
+    refuse_extremes(value, key)
+    strict = ConfigDict(strict=True, arbitrary_types_allowed=True)
+    try:
+        adapter = TypeAdapter(hint, config=strict)
+    except PydanticUserError:  # an annotation that pydantic knows nothing of
+        return
+    try:
+        try:
+            text = json.dumps(value)
+        except (TypeError, ValueError):  # no value of a YAML: an object that the program gives
+            adapter.validate_python(value)
+        else:
+            adapter.validate_json(text)  # which knows one kind of list, as YAML does
+    except ValidationError as error:
+        raise _wrong_type(error.errors(include_url=False), hint, key) from error
 
 
-def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+def refuse_extremes(value: Any, key: str) -> None:
+    """Does nothing if all numbers within a value are finite and fit into float32 and int64.
+
+    Raises:
+        ConfigError: one that does not, by its own dotted key.
+    """
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, (list, tuple)):
+        items = enumerate(value)
+    for name, item in items:
+        refuse_extremes(item, f"{key}.{name}" if key else str(name))
+    if isinstance(value, (int, float)):
+        largest = _LARGEST_INT if isinstance(value, int) else _LARGEST_FLOAT
+        if not abs(value) <= largest:  # so that NaN is refused too
+            raise ConfigError(key, f"must be a number of at most {largest:.2g}, not {value!r}")
+
+
+def explain(error: ErrorDetails) -> str:
+    """What is wrong with a value, in words, by pydantic's account of it."""
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    if error["type"] == "missing":
+        return "is required and not set"
+    return f"must be {_wanted(error)}, not {error['input']!r}"
+
+
+def hints_of(target: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of a function, or of a class's constructor."""
     function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
     try:
         return typing.get_type_hints(function)
@@ -77,6 +149,7 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
 
 
 def parameters_of(target: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], bool]:
+    """The named parameters of a function or constructor, and whether it takes any others."""
     accepted: dict[str, inspect.Parameter] = {}
     takes_any = False
     for name, parameter in inspect.signature(target).parameters.items():
@@ -87,55 +160,23 @@ def parameters_of(target: Callable[..., Any]) -> tuple[dict[str, inspect.Paramet
     return accepted, takes_any
 
 
-def _matches(value: Any, hint: Any) -> bool:  # noqa: PLR0911 - one line a kind of annotation
-    origin, parts = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any or isinstance(hint, TypeVar):
-        return True
-    if origin is typing.Literal:
-        return any(value == part and type(value) is type(part) for part in parts)
-    if origin in (typing.Union, types.UnionType):
-        return any(_matches(value, part) for part in parts)
-    if hint is None or hint is type(None):
-        return value is None
-    if hint is float:
-        return (
-            isinstance(value, (int, float))
-            and not isinstance(value, bool)
-            and abs(value) <= _LARGEST_FLOAT
-        )
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST_INT
-    container = origin or hint
-    if container is Callable:
-        return callable(value)
-    if not inspect.isclass(container):
-        return True
-    if issubclass(container, (str, bytes)):
-        return isinstance(value, container)
-    if issubclass(container, Mapping):
-        return isinstance(value, Mapping)
-    if container in (list, tuple) or container.__module__ == "collections.abc":
-        if not isinstance(value, (list, tuple)):
-            return False
-        item = parts[0] if parts else Any
-        return all(_matches(element, item) for element in value)
-    return isinstance(value, container)
+def _wanted(error: ErrorDetails) -> str:
+    if error["type"] in _WANTED:
+        return _WANTED[error["type"]].format(**error.get("ctx", {}))
+    return error["msg"].removeprefix("Input should be ")
 
 
-def _describe(hint: Any) -> str:  # noqa: PLR0911 - one line a kind of annotation
-    origin, parts = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Literal:
-        return " or ".join(repr(part) for part in parts)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(_describe(part) for part in parts)
-    if hint is None or hint is type(None):
-        return "null"
-    plain = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-    if hint in plain:
-        return plain[hint]
-    container = origin or hint
-    if inspect.isclass(container) and issubclass(container, Mapping):
-        return "a mapping"
-    if container in (list, tuple) or getattr(container, "__module__", "") == "collections.abc":
-        return "a list" + (f" of {_describe(parts[0])}" if parts and parts[0] is not Any else "")
-    return getattr(container, "__name__", str(container))
+def _wrong_type(errors: list[ErrorDetails], hint: Any, key: str) -> ConfigError:
+    """One error of all that pydantic says; of a union, what the members that came nearest say."""
+    deepest = max(len(error["loc"]) for error in errors)
+    errors = [error for error in errors if len(error["loc"]) == deepest]
+    first = errors[0]
+    place = ".".join([key, *(str(part) for part in first["loc"] if isinstance(part, int))])
+    if first["type"] == "missing":
+        return ConfigError(place, explain(first))
+    wanted = [_wanted(error) for error in errors]
+    if place == key and types.NoneType in typing.get_args(hint):
+        wanted.append("null")
+    return ConfigError(
+        place, f"must be {' or '.join(dict.fromkeys(wanted))}, not {first['input']!r}"
+    )

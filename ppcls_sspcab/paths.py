@@ -62,6 +62,23 @@ class RunFolder:
         return self.root / "checkpoints" / f"{name}.safetensors"
 
 
+def shipped_config(name: str) -> Path | None:
+    """A configuration that travels with the package.
+
+    Args:
+        name: its path below ``configs/``, such as ``cutpaste_sspcab_cpu.yaml``.
+
+    Returns:
+        the file, or None if there is none of this name.
+    """
+    package = Path(__file__).resolve().parent
+    installed = package / "configs"
+    # In a checkout configs/ lies beside the package.
+    configs = installed if installed.is_dir() else package.parent / "configs"
+    path = configs / name
+    return path if path.is_file() else None
+
+
 def check_category(name: str) -> None:
     """Does nothing if a category's results stay within ``output_dir``.
 

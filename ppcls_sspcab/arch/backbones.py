@@ -81,6 +81,11 @@ def build_backbone(
 
 def _register_vision(name: str) -> None:
     def build(pretrained: bool | str = False) -> nn.Layer:
+        """A ResNet of ``paddle.vision.models``.
+
+        Args:
+            pretrained: as ``Arch.pretrained``, in whose place it stands.
+        """
         if pretrained is True:
             pretrained = _fetched(name, *models.resnet.model_urls[name])
         with _building(name):
@@ -94,8 +99,13 @@ def _register_paddleclas(name: str) -> None:
     def build(
         pretrained: bool | str = False, stop_after: str | None = None, **kwargs: Any
     ) -> nn.Layer:
-        """``stop_after``: the direct sublayer that gives the feature map, where it is not the
-        one before the global pooling; ``kwargs`` go to PaddleClas's function."""
+        """A convolutional network of PaddleClas; further keys are arguments of its function.
+
+        Args:
+            pretrained: as ``Arch.pretrained``, in whose place it stands.
+            stop_after: the direct sublayer that gives the feature map, where it is not the one
+                before the global pooling.
+        """
         try:
             builder = _paddleclas_builders()[name]
         except UserError as error:

@@ -21,7 +21,7 @@ def build_network(config: Config, class_num: int | None = None) -> nn.Layer:
         ConfigError: a wrong key or value, or an ``Arch.class_num`` that is not ``class_num``.
     """
     try:
-        network = ARCHITECTURES.build(config["Arch"], "Arch")
+        network = ARCHITECTURES.build(config.Arch, "Arch")
     except ModelError as error:
         raise ModelError(f"Arch.pretrained: {error}") from error
     if class_num is not None and network.class_num != class_num:

@@ -27,8 +27,7 @@ class CutPasteNet(nn.Layer):
 
     Args:
         Backbone: section of a registered or a PaddleClas backbone, ``{name: resnet18}``.
-        Block: section, or list of sections, of a block and the places it takes, see
-            :func:`ppcls_sspcab.arch.replace.replace_layers`; null for none.
+        Block: section, or list of sections, of a block and the places it takes; null for none.
         Head: section of a head; null for ``ProjectionHead`` as the paper has it.
         class_num: K, number of pretext classes; 3 for the 3-way task.
         pretrained: ``true`` downloads the backbone's published weights, a path reads a file.

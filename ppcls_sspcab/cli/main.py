@@ -7,6 +7,7 @@ error; 3 anomalies found and ``--fail-on-anomaly`` given; 130 interrupted, the s
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ppcls_sspcab.errors import UserError, one_line
-from ppcls_sspcab.utils.files import why_not_written
+from ppcls_sspcab.utils.files import atomic_write, why_not_written
 from ppcls_sspcab.version import __version__
 
 if TYPE_CHECKING:
@@ -153,6 +154,25 @@ def _benchmark(options: argparse.Namespace) -> int:
     return 0 if complete else RUNS_FAILED
 
 
+def _schema(options: argparse.Namespace) -> int:
+    from ppcls_sspcab.config.config import load_plugins
+    from ppcls_sspcab.config.json_schema import json_schema
+    from ppcls_sspcab.config.page import markdown
+    from ppcls_sspcab.utils.paddle_import import import_paddle
+
+    import_paddle()
+    load_plugins(options.plugin)
+    schema = json_schema()
+    text = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    if options.markdown:
+        text = markdown(schema)
+    if options.output:
+        atomic_write(Path(options.output), text)
+    else:
+        print(text, end="")
+    return 0
+
+
 def _data_check(options: argparse.Namespace) -> int:
     from ppcls_sspcab.data.check import check
 
@@ -250,6 +270,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_benchmark(verbs)
     _add_data(verbs)
+    _add_schema(verbs)
 
     demo = verbs.add_parser("demo", help="generate pictures, train, evaluate, export, predict")
     demo.add_argument("-c", "--config", default="configs/demo.yaml")
@@ -289,6 +310,24 @@ def _add_data(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     checked.add_argument("--dataset", metavar="NAME", help="such as MVTecDataset; default: found")
     checked.add_argument("--category", help="only this one")
     checked.set_defaults(verb=_data_check)
+
+
+def _add_schema(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    schema = verbs.add_parser(
+        "schema", help="every key of a configuration, as a JSON Schema for editors"
+    )
+    schema.add_argument("--output", metavar="FILE", help="default: standard output")
+    schema.add_argument(
+        "--markdown", action="store_true", help="as the page docs/configuration.md instead"
+    )
+    schema.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import it first, so that its classes are known",
+    )
+    schema.set_defaults(verb=_schema)
 
 
 def _verb(

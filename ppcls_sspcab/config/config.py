@@ -1,4 +1,4 @@
-"""One YAML with PaddleClas's sections: ``_BASE_`` inheritance, ``-o`` overrides, checked keys.
+"""One YAML with PaddleClas's sections, checked: ``config.Global.seed`` reads as the YAML does.
 
 Nothing in a configuration is evaluated: values are what YAML's safe loader makes of them.
 """
@@ -6,38 +6,28 @@ Nothing in a configuration is evaluated: values are what YAML's safe loader make
 from __future__ import annotations
 
 import copy
-import dataclasses
 import importlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, get_args
 
 import yaml
+from pydantic import PrivateAttr, ValidationError
 
-from ppcls_sspcab.arguments import check_arguments, refuse_misspelt
-from ppcls_sspcab.config.schema import (
-    OPTIONAL,
-    REQUIRED,
-    AMPSection,
-    CalibrationPlan,
-    EMASection,
-    GlobalSection,
-    InferSection,
-    LoaderSection,
-    SamplerSection,
-    TilingSection,
-)
+from ppcls_sspcab.arguments import explain, refuse_extremes, refuse_misspelt
+from ppcls_sspcab.config.schema import Section, Sections, ThresholdSection
 from ppcls_sspcab.errors import ConfigError, did_you_mean
-from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.paths import RunFolder
 
-Section = TypeVar("Section")
+_UNKNOWN = ("extra_forbidden", "invalid_key")
+_TO_START_FROM = "; start from a shipped file, as in _BASE_: cutpaste_sspcab.yaml"
 
 
-class Config:
-    """A checked configuration.
+class Config(Sections):
+    """A checked configuration: an attribute for each section, see :class:`Sections`.
 
     Args:
         tree: the nested mappings and lists of all sections.
@@ -47,47 +37,37 @@ class Config:
         ConfigError: an unknown or missing section, or a wrong key or value in a plain section.
     """
 
+    _tree: dict[str, Any] = PrivateAttr()
+    _origins: dict[str, str] = PrivateAttr()
+
     def __init__(self, tree: dict[str, Any], origins: Mapping[str, str] | None = None) -> None:
-        self.tree = tree
-        self.origins = dict(origins or {})
-        with self.naming_files():
-            self._check_sections()
-            self.Global: GlobalSection = self._global_section()
-            self.AMP = self.section(AMPSection, "AMP")
-            self.EMA = self.section(EMASection, "EMA") if tree.get("EMA") else None
-            self.Tiling = self.section(TilingSection, "Tiling") if tree.get("Tiling") else None
-            self.Infer = self.section(InferSection, "Infer")
-            self.Preprocess: Preprocess = self.section(Preprocess, "Preprocess")
-            self.calibration, self.threshold = self._threshold_sections()
-            self._check_data_loader()
+        origins = dict(origins or {})
+        with _naming_files(origins):
+            refuse_extremes(tree, "")
+            _refuse_misspelt_threshold(tree)
+            # A section that is null is absent: it has its defaults, or is missing.
+            present = {str(name): value for name, value in tree.items() if value is not None}
+            try:
+                super().__init__(**present)
+            except ValidationError as error:
+                raise _first_mistake(error) from None
+        self._tree, self._origins = tree, origins
 
-    def __getitem__(self, section: str) -> Any:
-        return self.tree[section]
+    @property
+    def tree(self) -> dict[str, Any]:
+        """The nested mappings and lists of all sections, as they were given."""
+        return self._tree
 
-    def section(self, kind: type[Section], key: str) -> Section:
-        """The plain section at a dotted key as its dataclass; all defaults if it is absent.
-
-        Raises:
-            ConfigError: an unknown key, a wrong type, or a value out of range.
-        """
-        values = self.get(key)
-        values = {} if values is None else values
-        if not isinstance(values, Mapping):
-            raise ConfigError(key, f"must be a mapping, not {values!r}")
-        return _checked(kind, values, key)
-
-    def get(self, key: str) -> Any:
-        """The value at a dotted key, or None."""
-        value: Any = self.tree
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
-        return value
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Dotted key -> file that set it."""
+        return self._origins
 
     def with_values(self, **values: Any) -> Config:
         """A copy with values of section ``Global`` replaced."""
         tree = copy.deepcopy(self.tree)
         tree["Global"].update(values)
-        return Config(tree, self.origins)
+        return Config(tree, self._origins)
 
     def to_yaml(self) -> str:
         """The whole configuration, inheritance and overrides resolved, as YAML."""
@@ -116,104 +96,80 @@ class Config:
         Raises:
             ConfigError: a module that cannot be found.
         """
-        if self.Global.plugins and os.getcwd() not in sys.path:
-            sys.path.append(os.getcwd())
-        for index, module in enumerate(self.Global.plugins):
-            try:
-                importlib.import_module(module)
-            except ModuleNotFoundError as error:
-                raise ConfigError(
-                    f"Global.plugins.{index}",
-                    f"no module {error.name!r}; it must lie on PYTHONPATH or in the working "
-                    "directory",
-                    self.origin("Global.plugins"),
-                ) from error
+        with self.naming_files():
+            load_plugins(self.Global.plugins)
 
     def origin(self, key: str) -> str | None:
         """The file that set a key, or the nearest section above it."""
-        parts = key.split(".")
-        while parts:
-            if ".".join(parts) in self.origins:
-                return self.origins[".".join(parts)]
-            parts.pop()
-        return self.origins.get("")
+        return _origin(self._origins, key)
 
-    def naming_files(self) -> _NamingFiles:
+    def naming_files(self) -> AbstractContextManager[None]:
         """Context in which a ConfigError that passes is given the file that set its key."""
-        return _NamingFiles(self)
+        return _naming_files(self._origins)
 
-    def _check_sections(self) -> None:
-        known = REQUIRED + OPTIONAL
-        for name in self.tree:
-            if name not in known:
-                raise ConfigError(str(name), f"unknown section{did_you_mean(str(name), known)}")
-        for name in REQUIRED:
-            if not isinstance(self.tree.get(name), Mapping):
-                hint = "start from one of the files in configs/ with _BASE_"
-                raise ConfigError(name, f"the section is missing or is no mapping; {hint}")
-        for name in ("Score", "Localize", "EMA", "Metric"):
-            value = self.tree.get(name)
-            if value is not None and not isinstance(value, Mapping):
-                raise ConfigError(name, f"must be a mapping or null, not {value!r}")
-        for name in ("Loss", "Metric"):
-            for key in self.tree.get(name) or ():
-                if key not in ("Train", "Eval"):
-                    hint = did_you_mean(str(key), ("Train", "Eval"))
-                    raise ConfigError(f"{name}.{key}", f"unknown key{hint}")
 
-    def _global_section(self) -> GlobalSection:
-        if "test" in str(self.get("Global.model_selection")):
+def load_plugins(modules: list[str]) -> None:
+    """Imports modules, which may lie in the working directory.
+
+    Raises:
+        ConfigError: a module that cannot be found.
+    """
+    if modules and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    for index, module in enumerate(modules):
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
             raise ConfigError(
-                "Global.model_selection",
-                "nothing may select a model on the test set: the figures measured there would "
-                "then be too good (about 4 points of AUROC on MVTec AD); use 'last' or "
-                "'val_synthetic'",
-            )
-        return self.section(GlobalSection, "Global")
-
-    def _threshold_sections(self) -> tuple[CalibrationPlan, dict[str, Any]]:
-        fields = {field.name for field in dataclasses.fields(CalibrationPlan)}
-        section = self.tree["Threshold"]
-        refuse_misspelt(section, ["name", *fields], "Threshold")
-        plan = {name: value for name, value in section.items() if name in fields}
-        calibration = _checked(CalibrationPlan, plan, "Threshold")
-        return calibration, {name: value for name, value in section.items() if name not in fields}
-
-    def _check_data_loader(self) -> None:
-        parts = {"Train": ("dataset", "sampler", "loader"), "Eval": ("sampler",)}
-        for name in self.tree["DataLoader"]:
-            if name not in parts:
-                raise ConfigError(f"DataLoader.{name}", f"unknown key{did_you_mean(name, parts)}")
-        for name, known in parts.items():
-            section = self.get(f"DataLoader.{name}")
-            if not isinstance(section, Mapping):
-                raise ConfigError(f"DataLoader.{name}", "the section is missing or is no mapping")
-            for part in section:
-                if part not in known:
-                    hint = did_you_mean(str(part), known)
-                    raise ConfigError(f"DataLoader.{name}.{part}", f"unknown key{hint}")
-        self.train_sampler = self.section(SamplerSection, "DataLoader.Train.sampler")
-        self.train_loader = self.section(LoaderSection, "DataLoader.Train.loader")
-        self.eval_sampler = self.section(SamplerSection, "DataLoader.Eval.sampler")
+                f"Global.plugins.{index}",
+                f"no module {error.name!r}; it must lie on PYTHONPATH or in the working directory",
+            ) from error
 
 
-class _NamingFiles:
-    def __init__(self, config: Config) -> None:
-        self._config = config
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ConfigError) and error.file is None:
-            error.file = self._config.origin(error.key)
-
-
-def _checked(kind: type[Section], values: Mapping[str, Any], key: str) -> Section:
-    check_arguments(kind, values, key)
+@contextmanager
+def _naming_files(origins: Mapping[str, str]) -> Iterator[None]:
     try:
-        return kind(**values)
+        yield
     except ConfigError as error:
-        raise ConfigError(f"{key}.{error.key}", error.message) from error
-    except ValueError as error:
-        raise ConfigError(key, str(error)) from error
+        error.file = error.file or _origin(origins, error.key)
+        raise
+
+
+def _origin(origins: Mapping[str, str], key: str) -> str | None:
+    parts = key.split(".")
+    while parts:
+        if ".".join(parts) in origins:
+            return origins[".".join(parts)]
+        parts.pop()
+    return origins.get("")
+
+
+def _refuse_misspelt_threshold(tree: Mapping[str, Any]) -> None:
+    """The section also holds the arguments of its method, of whatever name."""
+    section = tree.get("Threshold")
+    if isinstance(section, Mapping):
+        refuse_misspelt(section, ["name", *ThresholdSection.model_fields], "Threshold")
+
+
+def _first_mistake(error: ValidationError) -> ConfigError:
+    """The mistake to mend first: an unknown key may be the one that is said to be missing."""
+    mistakes = error.errors(include_url=False)
+    unknown = [mistake for mistake in mistakes if mistake["type"] in _UNKNOWN]
+    mistake = (unknown or mistakes)[0]
+    *section, name = [part for part in mistake["loc"] if part != "[key]"]
+    key = ".".join(map(str, (*section, name)))
+    if unknown:
+        hint = did_you_mean(str(name), _section_at(section).model_fields)
+        return ConfigError(key, f"unknown {'key' if section else 'section'}{hint}")
+    of_a_section = not section and mistake["type"] in ("missing", "dict_type", "model_type")
+    return ConfigError(key, explain(mistake) + _TO_START_FROM * of_a_section)
+
+
+def _section_at(keys: list[Any]) -> type[Section]:
+    section: type[Section] = Sections
+    for key in keys:
+        annotation = section.model_fields[key].annotation
+        section = next(
+            part for part in (annotation, *get_args(annotation)) if issubclass(part, Section)
+        )
+    return section

@@ -1,47 +1,64 @@
-"""Reading YAML files: ``_BASE_`` inheritance, overrides, and which file set a key."""
+"""Reading a configuration: ``_BASE_`` inheritance, overrides, and which file set a key."""
 
 from __future__ import annotations
 
 import copy
-import dataclasses
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ppcls_sspcab.config.config import Config
-from ppcls_sspcab.config.schema import CalibrationPlan
+from ppcls_sspcab.config.schema import ThresholdSection
 from ppcls_sspcab.errors import ConfigError, did_you_mean
+from ppcls_sspcab.paths import shipped_config
 
 COMMAND_LINE = "-o on the command line"
+OVERRIDES = "overrides"
 
 # Nested aliases let a short YAML stand for more values than any memory holds.
 MOST_VALUES, MOST_DEPTH = 100_000, 50
 
 
-def load_config(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Config:
-    """Reads a YAML file, its ``_BASE_`` files and the overrides.
+def load_config(
+    source: str | os.PathLike[str] | Mapping[str, Any] | Config,
+    overrides: Mapping[str, Any] | Sequence[str] = (),
+) -> Config:
+    """Reads a configuration, what its ``_BASE_`` names, and the overrides.
 
     Args:
-        path: the file.
-        overrides: texts ``A.b.0.c=value``; the value is parsed by YAML's rules.
+        source: a YAML file; or a mapping of sections, which may hold ``_BASE_`` too; or a
+            configuration to change. A file that is neither beside the one that names it nor in
+            the working directory is looked for among the shipped ones.
+        overrides: a mapping of dotted keys to values, ``{"Global.seed": 1}``; or texts as on the
+            command line, ``["Global.seed=1"]``, whose values are parsed by YAML's rules. List
+            items go by number: ``Loss.Train.0.CELoss.weight``.
 
     Raises:
         ConfigError: a file that is missing or no YAML, or anything :class:`Config` refuses.
     """
-    tree, origins = _read(Path(path), ())
-    # A new name drops the arguments of the old one, so names go first.
-    pairs = [_parse_override(text) for text in overrides]
-    for parts, value in sorted(pairs, key=lambda pair: pair[0][-1] != "name"):
-        _override(tree, parts, value)
-        key = ".".join(parts)
-        origins = {
-            known: file for known, file in origins.items() if not known.startswith(key + ".")
-        }
-        origins[key] = COMMAND_LINE
+    if isinstance(source, Config):
+        tree, origins = _plain(source.tree), dict(source.origins)
+    elif isinstance(source, Mapping):
+        tree, origins = _with_bases(_plain(source), "", Path(), ())
+    else:
+        tree, origins = _read(_found(Path(source), Path()), ())
+    named = OVERRIDES if isinstance(overrides, Mapping) else COMMAND_LINE
+    try:
+        # A new name drops the arguments of the old one, so names go first.
+        for parts, value in sorted(_pairs(overrides), key=lambda pair: pair[0][-1] != "name"):
+            _override(tree, parts, value)
+            key = ".".join(parts)
+            origins = {
+                known: file for known, file in origins.items() if not known.startswith(key + ".")
+            }
+            origins[key] = named
+    except ConfigError as error:
+        error.file = named
+        raise
     return Config(tree, origins)
 
 
@@ -49,19 +66,40 @@ def _read(path: Path, including: tuple[Path, ...]) -> tuple[dict[str, Any], dict
     resolved = path.resolve()
     if resolved in including:
         raise ConfigError("_BASE_", f"the file includes itself through {path}", str(including[-1]))
-    tree = _parse(path)
+    return _with_bases(_parse(path), str(path), path.parent, (*including, resolved))
+
+
+def _with_bases(
+    tree: dict[str, Any], name: str, folder: Path, including: tuple[Path, ...]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The tree merged onto those of its ``_BASE_`` files, and the file that set each key."""
     bases = tree.pop("_BASE_", [])
     merged: dict[str, Any] = {}
-    origins: dict[str, str] = {"": str(path)}
+    origins: dict[str, str] = {"": name}
     bases = [bases] if isinstance(bases, str) else bases
     if not (isinstance(bases, list) and all(isinstance(base, str) for base in bases)):
-        raise ConfigError("_BASE_", f"must be a file name or a list, not {bases!r}", str(path))
+        raise ConfigError("_BASE_", f"must be a file name or a list, not {bases!r}", name)
     for base in bases:
-        base_tree, base_origins = _read(path.parent / base, (*including, resolved))
+        base_tree, base_origins = _read(_found(Path(base), folder), including)
         merged = _merge(merged, base_tree)
         origins.update({key: file for key, file in base_origins.items() if key})
-    origins.update({key: str(path) for key in _keys(tree)})
+    origins.update(dict.fromkeys(_keys(tree), name))
     return _merge(merged, tree), origins
+
+
+def _found(path: Path, folder: Path) -> Path:
+    """The file below ``folder``, or else the shipped one: ``configs/demo.yaml``, ``demo.yaml``."""
+    beside = folder / path
+    if os.path.exists(beside) or ".." in path.parts:
+        return beside
+    return shipped_config(str(path).removeprefix("configs/")) or beside
+
+
+def _plain(value: Any) -> Any:
+    """A copy of nested mappings and sequences as the dicts and lists that a YAML gives."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -72,15 +110,20 @@ def _parse(path: Path) -> dict[str, Any]:
         raise ConfigError("", f"no such file{did_you_mean(str(path), near)}", str(path)) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError("", f"cannot be read: {error}", str(path)) from error
-    try:
-        tree = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError("", f"is not valid YAML: {reason}", str(path)) from error
+    tree = _parse_yaml(text, "", "is not valid YAML", str(path))
     if not isinstance(tree, dict):
         raise ConfigError("", "must hold sections such as 'Global:'", str(path))
-    _require_plain(tree, str(path))
     return tree
+
+
+def _parse_yaml(text: str, key: str, mistake: str, file: str) -> Any:
+    try:
+        value = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(key, f"{mistake}: {reason}", file) from error
+    _require_plain(value, file)
+    return value
 
 
 def _require_plain(tree: Any, file: str) -> None:
@@ -137,7 +180,7 @@ def _merge(base: Any, over: Any) -> Any:
 
 def _without_arguments(section: dict[str, Any]) -> dict[str, Any]:
     """What stays of a section when its ``name`` changes: keys that no class of the name reads."""
-    kept = {"transform_ops", *(field.name for field in dataclasses.fields(CalibrationPlan))}
+    kept = {"transform_ops", *ThresholdSection.model_fields}
     return {key: value for key, value in section.items() if key in kept}
 
 
@@ -152,18 +195,23 @@ def _keys(tree: Any, prefix: str = "") -> Iterator[str]:
         yield from _keys(value, f"{prefix}{key}.")
 
 
-def _parse_override(text: str) -> tuple[list[str], Any]:
-    key, equals, value = text.partition("=")
+def _pairs(overrides: Mapping[str, Any] | Sequence[str]) -> Iterator[tuple[list[str], Any]]:
+    """The parts of each dotted key, with its value."""
+    if isinstance(overrides, Mapping):
+        for key, value in overrides.items():
+            yield _parts(key, key), _plain(value)
+        return
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        parts = _parts(key if equals else "", text)
+        yield parts, _parse_yaml(value, key, "the value is not valid YAML", COMMAND_LINE)
+
+
+def _parts(key: str, text: str) -> list[str]:
     parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise ConfigError("", f"{text!r} must read Section.key=value", COMMAND_LINE)
-    try:
-        parsed = yaml.load(value, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(key, f"the value is not valid YAML: {reason}", COMMAND_LINE) from error
-    _require_plain(parsed, COMMAND_LINE)
-    return parts, parsed
+    if not all(parts):
+        raise ConfigError("", f"{text!r} must read Section.key=value")
+    return parts
 
 
 def _override(tree: dict[str, Any], parts: list[str], value: Any) -> None:
@@ -188,5 +236,5 @@ def _index(node: Any, part: str, so_far: list[str]) -> str | int:
     if isinstance(node, list):
         if part.isdigit() and int(part) < len(node):
             return int(part)
-        raise ConfigError(key, f"the list has items 0 to {len(node) - 1}", COMMAND_LINE)
-    raise ConfigError(key, f"{'.'.join(so_far[:-1])} holds {node!r}, not a section", COMMAND_LINE)
+        raise ConfigError(key, f"the list has items 0 to {len(node) - 1}")
+    raise ConfigError(key, f"{'.'.join(so_far[:-1])} holds {node!r}, not a section")

@@ -1,90 +1,129 @@
-"""The sections of a configuration: keys, defaults, ranges."""
+"""The sections of a configuration: every key with its type, default, range and meaning.
+
+A key's description stands here and nowhere else: ``ppcls-sspcab schema`` hands it to editors and
+``docs/configuration.md`` is written from it. Sections that name a registered class (``Arch``,
+``Density``...) are plain mappings here; the registries check them against the class's constructor.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from ppcls_sspcab.errors import ConfigError
+from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.paths import check_category
 
 LARGEST_BATCH = 65536
-
 MOST_WORKERS = 256
 
 
-@dataclasses.dataclass(frozen=True)
-class GlobalSection:
-    """Section ``Global``: what a user sets first, and the length and rhythm of a run.
+class Section(BaseModel):
+    """A mapping of known keys; a section that is null in the YAML has all its defaults."""
 
-    Attributes:
-        data_root: folder of the data set; relative to the working directory.
-        category: the product to inspect, or ``all``: each category in turn.
-        output_dir: results go to ``<output_dir>/<category>/``.
-        device: ``auto`` takes the GPU where Paddle has one.
-        seed: every random number of a run follows from it.
-        plugins: modules imported before anything is built; they register their own classes.
-        epochs: number of epochs; 0 trains nothing: the baseline of the weights as they are.
-        iter_per_epoch: steps of one epoch.
-        freeze_steps: first steps in which the pretrained backbone, BN statistics too, stays.
-        print_batch_step: steps between two log lines.
-        save_interval: epochs between two ``epoch_N`` checkpoints; 0 keeps only ``latest``.
-        eval_interval: epochs between two validations (and test evaluations, if asked for).
-        eval_during_train: also evaluates on the test set while training: a diagnosis in the log
-            that selects nothing.
-        start_eval_epoch: no validation before this epoch.
-        model_selection: ``last`` step, or ``val_synthetic``: the latest epoch of which no other is
-            clearly better (by 0.01) in its AUROC on held-out good pictures against synthetic
-            defects made from them.
-        checkpoints: checkpoint to resume from: a path, or ``latest``.
-        pretrained_model: the detector that evaluating, predicting and exporting take; default
-            ``<output_dir>/<category>/detector.safetensors``. Training starts from
-            ``Arch.pretrained``.
-        cache_mb: bound of the decoded pictures kept in memory, in MiB.
-        on_error: what an unreadable picture does: ``stop``, or ``skip`` and be listed.
-        use_visualdl: also writes VisualDL scalars.
-        to_static: trains with the network as a static graph; the losses are the same.
-        save_inference_dir: folder of the exported model; default
-            ``<output_dir>/<category>/inference``.
-        engine: ``builtin``, or ``paddleclas``: the verbs run PaddleClas's own engine, of the
-            checkout that the environment's ``PADDLECLAS_HOME`` names.
-        paddleclas: further keys of section ``Global`` for PaddleClas's engine, such as
-            ``{update_freq: 2}``; the built-in one does not read them.
-    """
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        protected_namespaces=(),
+        use_attribute_docstrings=True,
+    )
 
-    data_root: str = "dataset"
-    category: str = "all"
-    output_dir: str = "output"
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_empty(cls, values: Any) -> Any:
+        return {} if values is None else values
+
+
+Text = Annotated[str, Field(min_length=1)]
+BatchSize = Annotated[int, Field(ge=1, le=LARGEST_BATCH)]
+
+
+class GlobalSection(Section):
+    """What a user sets first, and the length and rhythm of a run."""
+
+    data_root: Text = "dataset"
+    """Folder of the data set, or a CSV file; relative to the working directory."""
+    category: Text = "all"
+    """The product to inspect, or `all`: each category of the data set in turn."""
+    output_dir: Text = "output"
+    """Results go to `<output_dir>/<category>/`."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    seed: int = 0
-    plugins: list[str] = dataclasses.field(default_factory=list)
-    epochs: int = 1
-    iter_per_epoch: int = 256
-    freeze_steps: int = 0
-    print_batch_step: int = 10
-    save_interval: int = 0
-    eval_interval: int = 1
+    """`auto` takes the GPU where Paddle has one."""
+    seed: int = Field(default=0, ge=0)
+    """Every random number of a run follows from it."""
+    plugins: list[str] = []
+    """Modules imported before anything is built; they register classes of your own."""
+    epochs: int = Field(default=1, ge=0)
+    """Number of epochs; 0 trains nothing: the baseline of the weights as they are."""
+    iter_per_epoch: int = Field(default=256, ge=1)
+    """Steps of one epoch."""
+    freeze_steps: int = Field(default=0, ge=0)
+    """First steps in which the pretrained backbone stays as it is, BatchNorm statistics too."""
+    print_batch_step: int = Field(default=10, ge=1)
+    """Steps between two lines of the log."""
+    save_interval: int = Field(default=0, ge=0)
+    """Epochs between two `epoch_N` checkpoints; 0 keeps only `latest`, written after each epoch."""
+    eval_interval: int = Field(default=1, ge=1)
+    """Epochs between two validations (and evaluations on the test set, if asked for)."""
     eval_during_train: bool = False
-    start_eval_epoch: int = 0
+    """Also measures the AUROC on the test set while training: a figure in the log, the largest in
+    `diagnosis.json`; nothing is selected by it."""
+    start_eval_epoch: int = Field(default=0, ge=0)
+    """No validation before this epoch."""
     model_selection: Literal["last", "val_synthetic"] = "last"
+    """`last` step; or `val_synthetic`: the latest epoch of which no other is better, by more than
+    0.01, in its AUROC on held-out good pictures against synthetic defects made from them."""
     checkpoints: str | None = None
+    """Checkpoint to resume from: `latest`, `best`, `epoch_N` or a path; with `category: all`,
+    categories that have no `latest` begin anew."""
     pretrained_model: str | None = None
-    cache_mb: int = 2048
+    """The detector that `eval`, `predict` and `export` take; default
+    `<output_dir>/<category>/detector.safetensors`. Training starts from `Arch.pretrained`."""
+    cache_mb: int = Field(default=2048, ge=0)
+    """Bound of the decoded pictures kept in memory, in MiB."""
     on_error: Literal["stop", "skip"] = "stop"
+    """What an unreadable picture does: `stop`; or `skip`: it is left out and listed."""
     use_visualdl: bool = False
+    """Also writes scalars for VisualDL."""
     to_static: bool = False
+    """Trains with the network as a static graph, in one process; the losses are the same."""
     save_inference_dir: str | None = None
+    """Folder of the exported model; default `<output_dir>/<category>/inference`."""
     engine: Literal["builtin", "paddleclas"] = "builtin"
-    paddleclas: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """`paddleclas`: the verbs run PaddleClas's own engine, of the checkout that the environment's
+    `PADDLECLAS_HOME` names; see [paddleclas.md](paddleclas.md)."""
+    paddleclas: dict[str, Any] = {}
+    """Further keys of section `Global` for PaddleClas's engine, such as `{update_freq: 2}`; the
+    built-in one does not read them."""
 
-    def __post_init__(self) -> None:
-        _at_least(self, epochs=0, iter_per_epoch=1, print_batch_step=1, eval_interval=1)
-        _at_least(self, seed=0, freeze_steps=0, save_interval=0, start_eval_epoch=0, cache_mb=0)
-        for name in ("data_root", "output_dir"):
-            if not getattr(self, name):
-                raise ValueError(f"{name} must not be empty")
-        if not self.category:
-            raise ValueError("category must not be empty; 'all' runs through every category")
-        check_category(self.category)
+    @field_validator("category")
+    @classmethod
+    def _within_output_dir(cls, category: str) -> str:
+        check_category(category)
+        return category
+
+    @field_validator("model_selection", mode="before")
+    @classmethod
+    def _not_on_the_test_set(cls, selection: Any) -> Any:
+        if "test" in str(selection):
+            raise ValueError(
+                "nothing may select a model on the test set: the figures measured there would "
+                "then be too good (about 4 points of AUROC on MVTec AD); use 'last' or "
+                "'val_synthetic'"
+            )
+        return selection
+
+    @model_validator(mode="after")
+    def _one_detector(self) -> GlobalSection:
         if self.pretrained_model and self.category == "all":
             raise ValueError("pretrained_model is one category's detector, and category is 'all'")
         if self.pretrained_model and self.engine == "paddleclas":
@@ -92,136 +131,177 @@ class GlobalSection:
                 "pretrained_model is for the built-in engine; PaddleClas's takes weights from "
                 "Global.paddleclas.pretrained_model"
             )
+        return self
 
 
-@dataclasses.dataclass(frozen=True)
-class AMPSection:
-    """Section ``AMP``: mixed precision, for a GPU: on a CPU, Paddle 3.3.1 may cast nothing."""
+class LossSection(Section):
+    """The losses whose weighted sum is trained."""
 
-    use_amp: bool = False
-    level: Literal["O1"] = "O1"
-    scale_loss: float = 1024.0
-    use_dynamic_loss_scaling: bool = True
-
-
-@dataclasses.dataclass(frozen=True)
-class EMASection:
-    """Section ``EMA``: exponential moving average of the weights, which then is what is kept."""
-
-    decay: float
-
-    def __post_init__(self) -> None:
-        if not 0 < self.decay < 1:
-            raise ValueError(f"decay must lie between 0 and 1, not {self.decay}")
+    Train: list[Any]
+    """Losses, each with its `weight`: `[{CELoss: {weight: 1.0}}, {SSPCABLoss: {weight: 0.1}}]`."""
+    Eval: Any = None
+    """A key of PaddleClas's; not read."""
 
 
-@dataclasses.dataclass(frozen=True)
-class SamplerSection:
-    """Section ``DataLoader.*.sampler``: ``batch_size`` source pictures a step and process."""
+class MetricSection(Section):
+    """What an evaluation measures besides its own figures."""
 
-    batch_size: int
-
-    def __post_init__(self) -> None:
-        _at_least(self, batch_size=1)
-        _at_most(self, batch_size=LARGEST_BATCH)
+    Train: Any = None
+    """A key of PaddleClas's; not read."""
+    Eval: list[Any] | None = None
+    """Names of further registered metrics."""
 
 
-@dataclasses.dataclass(frozen=True)
-class LoaderSection:
-    """Section ``DataLoader.*.loader``: reader processes; 0 reads in the training process."""
+class SamplerSection(Section):
+    """How many pictures go at once."""
 
-    num_workers: int = 0
-
-    def __post_init__(self) -> None:
-        _at_least(self, num_workers=0)
-        _at_most(self, num_workers=MOST_WORKERS)
+    batch_size: BatchSize
+    """Source pictures a step and process; 3-way CutPaste makes three training inputs of each."""
 
 
-@dataclasses.dataclass(frozen=True)
-class CalibrationPlan:
-    """The part of section ``Threshold`` that says which good pictures calibrate it.
+class LoaderSection(Section):
+    """Who reads the pictures."""
 
-    Attributes:
-        calibrate_on: ``held_out`` pictures, which neither trained the network nor fitted the
-            density, or ``k_fold``: every picture is scored by a density fitted on the others.
-        held_out_share: share of the good training pictures held out.
-        folds: number of folds for ``k_fold``.
-        validation: ``{good: FOLDER, bad: FOLDER}``, for methods that need bad pictures too.
-        pixel_fpr: share of the pixels of good pictures that may lie above the pixel threshold of
-            the anomaly map.
-    """
+    num_workers: int = Field(default=0, ge=0, le=MOST_WORKERS)
+    """Reader processes; 0 reads in the training process."""
+
+
+class TrainLoaderSection(Section):
+    """The pictures to train on."""
+
+    dataset: dict[str, Any]
+    """The registered data set by its `name`, and the `transform_ops`; see [data.md](data.md)."""
+    sampler: SamplerSection
+    loader: LoaderSection = LoaderSection()
+
+
+class EvalLoaderSection(Section):
+    """The pictures that are only scored."""
+
+    sampler: SamplerSection
+
+
+class DataLoaderSection(Section):
+    """The pictures, and how many go at once."""
+
+    Train: TrainLoaderSection
+    Eval: EvalLoaderSection
+
+
+class ThresholdSection(Section):
+    """The method of the threshold, its arguments, and which good pictures calibrate it."""
+
+    model_config = ConfigDict(extra="allow")
 
     calibrate_on: Literal["held_out", "k_fold"] = "held_out"
-    held_out_share: float = 0.2
-    folds: int = 5
+    """`held_out` pictures, which neither trained the network nor fitted the density; or `k_fold`:
+    every picture is scored by a density fitted on the others."""
+    held_out_share: float = Field(default=0.2, ge=0, lt=1)
+    """Share of the good training pictures held out."""
+    folds: int = Field(default=5, ge=2)
+    """Number of folds for `k_fold`."""
     validation: dict[str, str] | None = None
-    pixel_fpr: float = 0.005
+    """`{good: FOLDER, bad: FOLDER}`, for methods that need bad pictures too."""
+    pixel_fpr: float = Field(default=0.005, gt=0, lt=1)
+    """Share of the pixels of good pictures that may lie above the anomaly map's threshold."""
 
-    def __post_init__(self) -> None:
-        if not 0 < self.pixel_fpr < 1:
-            raise ValueError(f"pixel_fpr must lie between 0 and 1, not {self.pixel_fpr}")
-        if not 0 <= self.held_out_share < 1:
-            raise ValueError(f"held_out_share must lie in [0, 1), not {self.held_out_share}")
+    @property
+    def method(self) -> dict[str, Any]:
+        """The registered class and its arguments, ``{"name": ..., argument: value}``."""
+        return dict(self.model_extra or {})
+
+    @field_validator("validation")
+    @classmethod
+    def _two_folders(cls, folders: dict[str, str] | None) -> dict[str, str] | None:
+        if folders is not None and set(folders) != {"good", "bad"}:
+            raise ValueError("must be {good: FOLDER, bad: FOLDER}")
+        return folders
+
+    @model_validator(mode="after")
+    def _some_are_held_out(self) -> ThresholdSection:
         if self.calibrate_on == "held_out" and not self.held_out_share:
             raise ValueError("held_out_share must be above 0 when calibrate_on is held_out")
-        _at_least(self, folds=2)
-        if self.validation is not None and set(self.validation) != {"good", "bad"}:
-            raise ValueError("validation must be {good: FOLDER, bad: FOLDER}")
+        return self
 
 
-@dataclasses.dataclass(frozen=True)
-class TilingSection:
-    """Section ``Tiling``: the network sees tiles of a large picture.
-
-    Attributes:
-        size: (height, width) of a tile in pixels; a picture is ``Preprocess.image_size``.
-        overlap: the least share of a tile's side that neighbours have in common.
-    """
-
-    size: list[int]
-    overlap: float = 0.25
-
-    def __post_init__(self) -> None:
-        if len(self.size) != 2 or min(self.size) < 1:
-            raise ValueError(f"size must be [height, width], not {self.size}")
-        if not 0 <= self.overlap <= 0.75:
-            raise ValueError(f"overlap must lie in 0..0.75, not {self.overlap}")
-
-
-@dataclasses.dataclass(frozen=True)
-class InferSection:
-    """Section ``Infer``: what ``tools/infer.py`` reads and how many pictures go at once."""
+class InferSection(Section):
+    """What predicting reads, and how many pictures go at once."""
 
     infer_imgs: str | None = None
-    batch_size: int = 16
+    """Pictures where the command line names none: a file, folder, glob or `.txt` list."""
+    batch_size: BatchSize = 16
+    """Pictures scored at once."""
     PostProcess: dict[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        _at_least(self, batch_size=1)
-        _at_most(self, batch_size=LARGEST_BATCH)
+    """The registered class that turns scores into records; default `AnomalyDecision`."""
 
 
-REQUIRED = (
-    "Global",
-    "Preprocess",
-    "Arch",
-    "Loss",
-    "Optimizer",
-    "DataLoader",
-    "Density",
-    "Threshold",
-)
+class AMPSection(Section):
+    """Mixed precision, for a GPU: on a CPU, Paddle 3.3.1 may cast nothing."""
 
-OPTIONAL = ("AMP", "EMA", "Metric", "Infer", "Score", "Localize", "Tiling")
-
-
-def _at_least(section: Any, **bounds: int) -> None:
-    for name, bound in bounds.items():
-        if getattr(section, name) < bound:
-            raise ValueError(f"{name} must be at least {bound}, not {getattr(section, name)}")
+    use_amp: bool = False
+    """Trains in mixed precision."""
+    level: Literal["O1"] = "O1"
+    """Paddle's level; the weights stay float32."""
+    scale_loss: float = 1024.0
+    """First factor of the loss, against gradients that float16 rounds to 0."""
+    use_dynamic_loss_scaling: bool = True
+    """The factor follows the gradients."""
 
 
-def _at_most(section: Any, **bounds: int) -> None:
-    for name, bound in bounds.items():
-        if getattr(section, name) > bound:
-            raise ValueError(f"{name} must be at most {bound}, not {getattr(section, name)}")
+class EMASection(Section):
+    """Exponential moving average of the weights, which then is what is kept."""
+
+    decay: float = Field(gt=0, lt=1)
+    """Share of the average that stays at each step."""
+
+
+class TilingSection(Section):
+    """The network sees tiles of a large picture, whose size is `Preprocess.image_size`."""
+
+    size: list[int] = Field(min_length=2, max_length=2)
+    """[height, width] of a tile in pixels."""
+    overlap: float = Field(default=0.25, ge=0, le=0.75)
+    """The least share of a tile's side that neighbours have in common."""
+
+    @field_validator("size")
+    @classmethod
+    def _has_pixels(cls, size: list[int]) -> list[int]:
+        if min(size) < 1:
+            raise ValueError(f"must be [height, width] of at least 1 pixel, not {size}")
+        return size
+
+
+def _preprocess(values: Any) -> Preprocess:
+    try:
+        return Preprocess.from_dict({} if values is None else values)
+    except ConfigError as error:
+        key = error.key if error.key == "Preprocess" else f"Preprocess.{error.key}"
+        raise ConfigError(key, error.message) from error
+
+
+class Sections(Section):
+    """All sections of a configuration."""
+
+    Global: GlobalSection
+    Preprocess: Annotated[Preprocess, BeforeValidator(_preprocess)]
+    """How a picture becomes the network's input; it travels with the detector and the export."""
+    Arch: dict[str, Any]
+    """The network: backbone, block, head, and the weights to start from."""
+    Loss: LossSection
+    Optimizer: dict[str, Any]
+    """The optimizer, its schedule `lr`, weight decay and clipping."""
+    DataLoader: DataLoaderSection
+    Density: dict[str, Any]
+    """How far an embedding lies from those of good pictures."""
+    Score: dict[str, Any] | None = None
+    """The image score; see [localization.md](localization.md)."""
+    Localize: dict[str, Any] | None = None
+    """The anomaly map; null: none. See [localization.md](localization.md)."""
+    Threshold: ThresholdSection
+    Metric: MetricSection = MetricSection()
+    Infer: InferSection = InferSection()
+    AMP: AMPSection = AMPSection()
+    EMA: EMASection | None = None
+    """Exponential moving average of the weights, which then is what is kept; null: none."""
+    Tiling: TilingSection | None = None
+    """The network sees tiles of large pictures; null: whole pictures."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -130,7 +130,7 @@ def build_transforms(config: Config) -> tuple[list[Any], Any]:
 
 def transform_sections(config: Config) -> Any:
     """``transform_ops``; with ``Tiling`` the first one cuts a tile from anywhere, if none does."""
-    sections = config.get(_TRANSFORM_OPS)
+    sections = config.DataLoader.Train.dataset.get("transform_ops")
     if config.Tiling is None or not isinstance(sections, list):
         return sections
     crop = RandomCrop.__name__
@@ -161,9 +161,8 @@ def transforms_of(sections: Any, key: str) -> tuple[list[Any], Any]:
 
 
 def _dataset_section(config: Config) -> dict[str, Any]:
-    section = config.get("DataLoader.Train.dataset")
-    if isinstance(section, Mapping):
-        refuse_misspelt(section, ["name", "transform_ops"], "DataLoader.Train.dataset")
-    if not isinstance(section, Mapping) or "name" not in section:
-        raise ConfigError("DataLoader.Train.dataset", "must be a mapping with a 'name'")
+    section = config.DataLoader.Train.dataset
+    refuse_misspelt(section, ["name", "transform_ops"], "DataLoader.Train.dataset")
+    if "name" not in section:
+        raise ConfigError("DataLoader.Train.dataset", "needs a 'name'")
     return {key: value for key, value in section.items() if key != "transform_ops"}

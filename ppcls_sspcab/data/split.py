@@ -46,7 +46,7 @@ def split_good(samples: list[Sample], share: float, seed: int) -> GoodSplit:
 
 def held_out_share(config: Config) -> float:
     """The share of the good pictures that calibrates the threshold instead of training."""
-    plan = config.calibration
+    plan = config.Threshold
     return plan.held_out_share if plan.calibrate_on == "held_out" else 0.0
 
 

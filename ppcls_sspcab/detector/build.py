@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,7 +28,7 @@ def unfitted_detector(config: Config, network: nn.Layer) -> Detector:
 
     Where the score is to be chosen (``auto``), it has all candidates.
     """
-    score = config.get("Score") or DEFAULT_SCORE
+    score = config.Score or DEFAULT_SCORE
     if chooses_score(config):
         score = {"name": AUTO, "scores": candidate_sections(config)}
     elif score == {"name": AUTO}:
@@ -37,16 +36,16 @@ def unfitted_detector(config: Config, network: nn.Layer) -> Detector:
     return build_detector(
         network,
         config.Preprocess.image_size,
-        config["Density"],
+        config.Density,
         score,
-        config.get("Localize"),
+        config.Localize,
         tiling_section(config),
     )
 
 
 def tiling_section(config: Config) -> dict[str, Any] | None:
     """Section ``Tiling`` with its defaults; None without one."""
-    return dataclasses.asdict(config.Tiling) if config.Tiling is not None else None
+    return config.Tiling.model_dump() if config.Tiling is not None else None
 
 
 def candidate_sections(config: Config) -> list[dict[str, Any]]:
@@ -55,7 +54,7 @@ def candidate_sections(config: Config) -> list[dict[str, Any]]:
     The fused one stands first, which is taken unless another is clearly better: where nothing
     tells the scores apart, none should decide alone.
     """
-    has_map = bool(config.get("Localize"))
+    has_map = bool(config.Localize)
     parts = ["place_max", "logit"]
     names = ["map_max"] * has_map + ["embedding", "embedding_max", "place_max", "logit"]
     return [{"name": "fused", "parts": parts}, *({"name": name} for name in names)]
@@ -63,12 +62,12 @@ def candidate_sections(config: Config) -> list[dict[str, Any]]:
 
 def chooses_score(config: Config) -> bool:
     """Whether held-out pictures choose the image score; without them ``auto`` is the paper's."""
-    return config.get("Score") == {"name": AUTO} and held_out_share(config) > 0
+    return config.Score == {"name": AUTO} and held_out_share(config) > 0
 
 
 def build_threshold(config: Config) -> Any:
     """The threshold method of section ``Threshold``."""
-    return THRESHOLDS.build(config.threshold, "Threshold")
+    return THRESHOLDS.build(config.Threshold.method, "Threshold")
 
 
 def build_detector(

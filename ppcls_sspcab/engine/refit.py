@@ -82,9 +82,9 @@ def _card(
 ) -> DetectorCard:
     return dataclasses.replace(
         card,
-        density=dict(config["Density"]),
+        density=dict(config.Density),
         score=fitted.score,
-        localize=config.get("Localize"),
+        localize=config.Localize,
         tiling=tiling_section(config),
         calibration=fitted.calibration,
         pixel_calibration=fitted.pixel_calibration,

@@ -97,7 +97,9 @@ class Diagnosis:
         detector = fit_detector(unfitted, threshold, config, pictures).detector
         run = partial(_scores, detector)
         with accelerated(detector):
-            batches = run_store(run, self._test, config.eval_sampler.batch_size, "diagnosing")
+            batches = run_store(
+                run, self._test, config.DataLoader.Eval.sampler.batch_size, "diagnosing"
+            )
             found = gather(batches)
         labels = np.array([sample.label for sample in self._test.samples])
         auroc = float(image_auroc(labels, found["score"]))

@@ -60,14 +60,14 @@ class Trainer:
         self._augmentations, self._views = build_transforms(config)
         paddle.seed(run.seed)
         self.network = build_network(config, self._views.class_num)
-        self._loss = CombinedLoss(config.get("Loss.Train"))
+        self._loss = CombinedLoss(config.Loss.Train)
         self._total_steps = run.epochs * run.iter_per_epoch
         self._schedule = build_schedule(
-            config["Optimizer"], max(1, self._total_steps), run.iter_per_epoch
+            config.Optimizer, max(1, self._total_steps), run.iter_per_epoch
         )
         self._state = TrainingState(
             network=self.network,
-            optimizer=build_optimizer(config["Optimizer"], self._schedule, self.network),
+            optimizer=build_optimizer(config.Optimizer, self._schedule, self.network),
             scaler=build_scaler(config),
             ema=ExponentialMovingAverage(self.network, config.EMA.decay) if config.EMA else None,
             progress=Progress(),
@@ -76,7 +76,7 @@ class Trainer:
                 "seed": run.seed,
                 "epochs": run.epochs,
                 "iter_per_epoch": run.iter_per_epoch,
-                "batch_size": config.train_sampler.batch_size * ranks(),
+                "batch_size": config.DataLoader.Train.sampler.batch_size * ranks(),
             },
         )
         self.detector = unfitted_detector(config, self.network)
@@ -200,14 +200,17 @@ class Trainer:
         return self.network
 
     def _batches(self, views: CutPasteViews) -> Iterator[Batch]:
+        section = self._config.DataLoader.Train
         numbers = SampleNumbers(
-            self._config.train_sampler.batch_size,
+            section.sampler.batch_size,
             self._total_steps,
             self.progress.step,
             distributed.get_rank(),
             ranks(),
         )
-        loader = build_train_loader(views, numbers, self._config.train_loader.num_workers)
+        loader = build_train_loader(
+            views, numbers, self._config.DataLoader.Train.loader.num_workers
+        )
         for images, labels in loader:
             yield flatten_views(images, labels)
         # Only reached where the loader's thread ended before its time.

@@ -55,7 +55,7 @@ def evaluate(
         batches = run_store(
             partial(detect, detector),
             store,
-            config.eval_sampler.batch_size,
+            config.DataLoader.Eval.sampler.batch_size,
             "scoring",
         )
         found = gather(

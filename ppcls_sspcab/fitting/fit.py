@@ -74,9 +74,9 @@ def fit_detector(
             trained and in evaluation mode; it is fitted in place.
         threshold: as :func:`ppcls_sspcab.detector.build.build_threshold` gives it.
     """
-    section = dict(config.get("Score") or DEFAULT_SCORE)
+    section = dict(config.Score or DEFAULT_SCORE)
     aurocs: dict[str, float] = {}
-    batch_size = config.eval_sampler.batch_size
+    batch_size = config.DataLoader.Eval.sampler.batch_size
     held_out = pictures.held_out
     with accelerated(detector):
         features = fitting_features(detector, pictures.train, batch_size)
@@ -114,9 +114,9 @@ def _out_of_fold(
         parts, pixels = score_parts(fold, chosen, CALIBRATION_PIXELS)
         return parts if pixels is None else np.concatenate([parts, pixels], axis=1)
 
-    plan = config.calibration
+    plan = config.Threshold
     joined = out_of_fold(judge, len(features["embedding"]), plan.folds, config.Global.seed)
-    if config.get("Localize") is None:
+    if config.Localize is None:
         return joined, None
     pixel_count = _pixels_of(config)
     return joined[:, :-pixel_count], joined[:, -pixel_count:]
@@ -158,7 +158,7 @@ def _weakened(
 def _calibrate(
     detector: Detector, method: Any, config: Config, good_scores: np.ndarray
 ) -> Calibration:
-    validation = config.calibration.validation
+    validation = config.Threshold.validation
     if not method.needs_bad_scores:
         if validation is not None:
             raise ConfigError(
@@ -182,7 +182,7 @@ def _scores_of(folder: str, kind: str, detector: Detector, config: Config) -> np
     samples = [Sample(path, label, kind, None, "validation") for path in find_pictures([folder])]
     store = build_store(config, samples, f"reading {kind}")
     run = partial(detect, detector)
-    batches = run_store(run, store, config.eval_sampler.batch_size, f"scoring {kind}")
+    batches = run_store(run, store, config.DataLoader.Eval.sampler.batch_size, f"scoring {kind}")
     return np.concatenate([batch["score"] for batch in batches])
 
 
@@ -192,7 +192,7 @@ def _calibrate_pixels(
     """The value that a share ``pixel_fpr`` of the pixels of good pictures lies above."""
     if pixels is None:
         return None
-    share = config.calibration.pixel_fpr
+    share = config.Threshold.pixel_fpr
     return Calibration(
         threshold=float(np.quantile(pixels, 1 - share)),
         scale=spread(pixels),

@@ -50,14 +50,14 @@ def save_detector(
     """
     detector, calibration = fitted.detector, fitted.calibration
     detector.card = DetectorCard(
-        arch={**config["Arch"], "pretrained": False},
-        density=dict(config["Density"]),
+        arch={**config.Arch, "pretrained": False},
+        density=dict(config.Density),
         preprocess=config.Preprocess,
         category=config.Global.category,
         calibration=calibration,
         protocol={**_protocol(config, pictures, progress), **choice_of_score(fitted)},
         score=fitted.score,
-        localize=config.get("Localize"),
+        localize=config.Localize,
         tiling=tiling_section(config),
         pixel_calibration=fitted.pixel_calibration,
     )
@@ -88,12 +88,12 @@ def _protocol(config: Config, pictures: GoodPictures, progress: Progress) -> dic
         "seed": run.seed,
         "epochs": run.epochs,
         "steps": progress.step,
-        "source_images_per_step": config.train_sampler.batch_size,
+        "source_images_per_step": config.DataLoader.Train.sampler.batch_size,
         "selection": run.model_selection,
         "selected_epoch": progress.best_epoch if run.model_selection != "last" else run.epochs,
         "good_pictures_trained_on": len(pictures.train),
         "good_pictures_held_out": len(pictures.held_out or ()),
-        "calibrate_on": config.calibration.calibrate_on,
+        "calibrate_on": config.Threshold.calibrate_on,
         "training_seconds": round(progress.seconds, 1),
         "device": paddle.device.get_device(),
         "machine": machine(),

@@ -37,7 +37,7 @@ def synthetic_auroc(detector: Detector, config: Config, pictures: GoodPictures) 
         to be chosen.
     """
     assert pictures.held_out is not None, "the caller checks that pictures are held out"
-    batch_size = config.eval_sampler.batch_size
+    batch_size = config.DataLoader.Eval.sampler.batch_size
     with evaluation_mode(detector.network), accelerated(detector):
         detector.fit(fitting_features(detector, pictures.train, batch_size))
         parts, _ = stored_parts(detector, pictures.held_out, batch_size, "validating", pixels=1)
@@ -75,7 +75,7 @@ def score_aurocs(
     defective = images[len(pictures) :]
     found = gather(
         read_features(detector, held_out.preprocess.normalize(defective[batch]))
-        for batch in batches(range(len(defective)), config.eval_sampler.batch_size)
+        for batch in batches(range(len(defective)), config.DataLoader.Eval.sampler.batch_size)
     )
     bad_parts, _ = score_parts(detector, found, pixels=1)
     labels = np.repeat([0, 1], [len(good_parts), len(bad_parts)])

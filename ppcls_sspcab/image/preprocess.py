@@ -43,10 +43,10 @@ class Preprocess:
         ConfigError: a value out of range, with the field's name as its key.
     """
 
-    image_size: Sequence[int] = (256, 256)
+    image_size: tuple[int, int] = (256, 256)
     interpolation: Interpolation = "bilinear"
-    mean: Sequence[float] = (0.485, 0.456, 0.406)
-    std: Sequence[float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
     def __post_init__(self) -> None:
         size = _numbers(self.image_size, 2, "image_size", "two whole numbers: height, width")

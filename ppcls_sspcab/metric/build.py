@@ -6,19 +6,13 @@ from typing import Any
 
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.config.items import list_item
-from ppcls_sspcab.errors import ConfigError
-from ppcls_sspcab.registry import (
-    METRICS,
-)
+from ppcls_sspcab.registry import METRICS
 
 
 def build_metrics(config: Config) -> dict[str, Any]:
     """The registered metrics that section ``Metric.Eval`` names, by name."""
-    sections = config.get("Metric.Eval") or []
-    if not isinstance(sections, list):
-        raise ConfigError("Metric.Eval", f"must be a list of names, not {sections!r}")
     metrics = {}
-    for index, section in enumerate(sections):
+    for index, section in enumerate(config.Metric.Eval or []):
         name, _ = list_item(section, f"Metric.Eval.{index}")
         metrics[name] = METRICS.get(name, f"Metric.Eval.{index}")
     return metrics

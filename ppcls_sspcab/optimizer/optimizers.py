@@ -28,7 +28,12 @@ def Momentum(
     momentum: float = 0.9,
     use_nesterov: bool = False,
 ) -> paddle.optimizer.Optimizer:
-    """SGD with momentum, the CutPaste paper's choice (momentum 0.9, weight decay 3e-5)."""
+    """SGD with momentum, the CutPaste paper's choice (momentum 0.9, weight decay 3e-5).
+
+    Args:
+        momentum: share of the last step that the next one repeats, in 0..1.
+        use_nesterov: takes the gradient where the momentum leads to (Nesterov).
+    """
     _within_0_and_1(momentum=momentum)
     return paddle.optimizer.Momentum(
         learning_rate,
@@ -50,7 +55,13 @@ def Adam(
     beta2: float = 0.999,
     epsilon: float = 1e-8,
 ) -> paddle.optimizer.Optimizer:
-    """Adam (Kingma and Ba, 2015); the weight decay is L2, added to the gradient."""
+    """Adam (Kingma and Ba, 2015); the weight decay is L2, added to the gradient.
+
+    Args:
+        beta1: decay of the gradient's mean, in 0..1.
+        beta2: decay of the squared gradient's mean, in 0..1.
+        epsilon: added to the root of the latter, above 0.
+    """
     _check_adam(beta1, beta2, epsilon)
     return paddle.optimizer.Adam(
         learning_rate,
@@ -73,7 +84,13 @@ def AdamW(
     beta2: float = 0.999,
     epsilon: float = 1e-8,
 ) -> paddle.optimizer.Optimizer:
-    """AdamW (Loshchilov and Hutter, 2019): the weight decay is apart from the gradient."""
+    """AdamW (Loshchilov and Hutter, 2019): the weight decay is apart from the gradient.
+
+    Args:
+        beta1: decay of the gradient's mean, in 0..1.
+        beta2: decay of the squared gradient's mean, in 0..1.
+        epsilon: added to the root of the latter, above 0.
+    """
     _check_adam(beta1, beta2, epsilon)
     return paddle.optimizer.AdamW(
         learning_rate,

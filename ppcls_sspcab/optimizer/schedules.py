@@ -48,7 +48,11 @@ def Cosine(
 
 @SCHEDULES.register
 def Constant(learning_rate: float, total_steps: int, steps_per_epoch: int) -> lr.LRScheduler:
-    """The same learning rate at every step."""
+    """The same learning rate at every step.
+
+    Args:
+        learning_rate: above 0.
+    """
     if learning_rate <= 0:
         raise ValueError(f"learning_rate must be above 0, not {learning_rate}")
     return _scheduler(lambda step: learning_rate, 1)
@@ -62,7 +66,13 @@ def MultiStepDecay(
     milestones: list[float],
     gamma: float = 0.1,
 ) -> lr.LRScheduler:
-    """Multiplies the rate by ``gamma`` at every milestone (in epochs; may be a fraction)."""
+    """Multiplies the rate by ``gamma`` at every milestone.
+
+    Args:
+        learning_rate: the rate before the first milestone, above 0.
+        milestones: in epochs; may be fractions.
+        gamma: factor of the rate at each.
+    """
     if learning_rate <= 0:
         raise ValueError(f"learning_rate must be above 0, not {learning_rate}")
     steps = [round(milestone * steps_per_epoch) for milestone in milestones]

@@ -111,7 +111,7 @@ def recipes(configs: dict[str, Config]) -> list[Recipe]:
     trained: list[tuple[str, Config]] = []
     for name, config in configs.items():
         baselines.append(("untrained", untrained(config)))
-        if config.Global.epochs and config.get("Arch.Block") is not None:
+        if config.Global.epochs and config.Arch.get("Block") is not None:
             trained.append((f"{name} without SSPCAB", without_sspcab(config)))
         trained.append((name, config))
     found: dict[str, Recipe] = {}
@@ -176,7 +176,7 @@ def identity_of(config: Config) -> str:
         tree["Arch"].pop("class_num", None)
     tree["Global"] = {
         key: value
-        for key, value in dataclasses.asdict(config.Global).items()
+        for key, value in config.Global.model_dump().items()
         if key not in ignored or (key == "epochs" and value == 0)
     }
     tree["Global"]["data_root"] = str(Path(config.Global.data_root).resolve())

@@ -289,7 +289,7 @@ def _known_categories(configs: Sequence[Any]) -> list[str]:
     """
     known: list[str] | None = None
     for config in configs:
-        name = config.get("DataLoader.Train.dataset.name")
+        name = config.DataLoader.Train.dataset.get("name")
         with config.naming_files():
             if name not in LAYOUTS:  # a plug-in's; the registry's look-up loads Paddle
                 config.load_plugins()

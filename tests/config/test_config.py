@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ppcls_sspcab.config.load import COMMAND_LINE, load_config
-from ppcls_sspcab.config.schema import OPTIONAL, REQUIRED, GlobalSection
+from ppcls_sspcab.config.schema import GlobalSection, Sections
 from ppcls_sspcab.errors import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -42,9 +42,9 @@ def test_a_base_is_inherited_and_overridden(tmp_path: Path) -> None:
 
 def test_another_name_drops_the_arguments_of_the_old_one(tmp_path: Path) -> None:
     config = load_config(inheriting(tmp_path, "Optimizer: {name: SGD, lr: {name: Constant}}\n"))
-    assert config["Optimizer"] == {"name": "SGD", "lr": {"name": "Constant"}}
+    assert config.Optimizer == {"name": "SGD", "lr": {"name": "Constant"}}
     config = load_config(BASE, ["Optimizer.lr.learning_rate=0.5", "Optimizer.lr.name=Constant"])
-    assert config["Optimizer"]["lr"] == {"name": "Constant", "learning_rate": 0.5}
+    assert config.Optimizer["lr"] == {"name": "Constant", "learning_rate": 0.5}
 
 
 def test_what_every_class_of_a_section_shares_stays(tmp_path: Path) -> None:
@@ -65,11 +65,11 @@ def test_what_every_class_of_a_section_shares_stays(tmp_path: Path) -> None:
             ],
         ),
     ):
-        ops = base["DataLoader"]["Train"]["dataset"]["transform_ops"]
+        ops = base.DataLoader.Train.dataset["transform_ops"]
         dataset = {"name": "FolderDataset", "bad_dir": "bad", "transform_ops": ops}
-        assert config["DataLoader"]["Train"]["dataset"] == dataset
-        assert config.calibration == base.calibration
-        assert config.threshold == {"name": "ManualThreshold", "value": 3}
+        assert config.DataLoader.Train.dataset == dataset
+        assert config.Threshold.held_out_share == base.Threshold.held_out_share
+        assert config.Threshold.method == {"name": "ManualThreshold", "value": 3}
 
 
 def test_overrides_are_parsed_as_yaml_and_reach_into_lists() -> None:
@@ -82,9 +82,9 @@ def test_overrides_are_parsed_as_yaml_and_reach_into_lists() -> None:
             "Global.category=__import__('os')",
         ],
     )
-    assert config["Loss"]["Train"][0] == {"CELoss": {"weight": 2}}
+    assert config.Loss.Train[0] == {"CELoss": {"weight": 2}}
     assert config.Global.plugins == ["a.b", "c"]
-    assert config["Optimizer"]["regularizer"]["coeff"] == pytest.approx(1e-5)
+    assert config.Optimizer["regularizer"]["coeff"] == pytest.approx(1e-5)
     assert config.Global.category == "__import__('os')"
 
 
@@ -94,16 +94,26 @@ def test_overrides_are_parsed_as_yaml_and_reach_into_lists() -> None:
         ("Globl: {seed: 1}", "Globl", "did you mean 'Global'"),
         ("Global: {sed: 1}", "Global.sed", "did you mean 'seed'"),
         ("Global: {seed: one}", "Global.seed", "a whole number"),
-        ("Global: {seed: -1}", "Global", "seed must be at least 0"),
+        ("Global: {seed: -1}", "Global.seed", "must be at least 0, not -1"),
         ("Global: {device: tpu}", "Global.device", "'cpu'"),
         ("Global: {model_selection: test_auroc}", "Global.model_selection", "on the test set"),
         ("Preprocess: {interpolaton: area}", "Preprocess.interpolaton", "interpolation"),
         ("Preprocess: {image_size: [0, 3]}", "Preprocess.image_size", "pixels"),
-        ("Arch: 3", "Arch", "missing or is no mapping"),
-        ("Threshold: {held_out_share: 1.5}", "Threshold", "held_out_share"),
+        ("Arch: 3", "Arch", "must be a mapping, not 3; start from"),
+        ("Threshold: {held_out_share: 1.5}", "Threshold.held_out_share", "below 1"),
         ("DataLoader: {Trian: {}}", "DataLoader.Trian", "did you mean 'Train'"),
         ("DataLoader: {Eval: {loader: {num_workers: 2}}}", "DataLoader.Eval.loader", "unknown key"),
-        ("DataLoader: {Train: {sampler: {batch_size: 0}}}", "DataLoader.Train.sampler", "least 1"),
+        (
+            "DataLoader: {Train: {sampler: {batch_size: 0}}}",
+            "DataLoader.Train.sampler.batch_size",
+            "least 1",
+        ),
+        ("Threshold: {held_out_shar: 0.5}", "Threshold.held_out_shar", "'held_out_share'"),
+        ("EMA: {}", "EMA.decay", "is required"),
+        ("3: 4", "3", "unknown section"),
+        ("Density: {name: x, 3: 4}", "Density.3", "must be a text"),
+        ("AMP: {scale_loss: .nan}", "AMP.scale_loss", "must be a number of at most"),
+        ("Optimizer: {lr: {eta_min: 1e39}}", "Optimizer.lr.eta_min", "at most 3.4e+38"),
     ],
 )
 def test_a_mistake_names_file_key_and_a_way_out(
@@ -142,6 +152,39 @@ def test_a_file_that_is_no_configuration(tmp_path: Path, text: str, hint: str) -
         load_config(write(tmp_path, text))
 
 
+def test_a_shipped_configuration_is_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "_BASE_: cutpaste_sspcab_cpu.yaml\nGlobal: {seed: 3}\n"
+    own = load_config(write(tmp_path, text))
+    assert own.tree == load_config("configs/cutpaste_sspcab_cpu.yaml", ["Global.seed=3"]).tree
+    assert own.origin("Arch.freeze") == str(CONFIGS / "cutpaste_sspcab_cpu.yaml")
+    # A file of one's own beside it is taken before a shipped one of that name.
+    write(tmp_path, f"_BASE_: {BASE}\nGlobal: {{seed: 8}}\n", "demo.yaml")
+    for path in ("demo.yaml", write(tmp_path, "_BASE_: demo.yaml\n")):
+        assert load_config(path).Global.seed == 8
+
+
+def test_a_mapping_is_a_configuration_as_a_file_is() -> None:
+    source = {"_BASE_": "demo.yaml", "Global": {"seed": 2}, "Preprocess": {"image_size": (32, 48)}}
+    config = load_config(source, {"Loss.Train.0.CELoss.weight": 2, "Global.category": "3"})
+    assert config.Preprocess.image_size == (32, 48)
+    assert (config.Global.seed, config.Global.category) == (2, "3")
+    assert config.Loss.Train[0] == {"CELoss": {"weight": 2}}
+    assert source["Preprocess"] == {"image_size": (32, 48)}
+    changed = load_config(config, ["Global.seed=9"])
+    assert (changed.Global.seed, config.Global.seed) == (9, 2)
+    assert load_config(yaml.safe_load(changed.to_yaml())).tree == changed.tree
+    for overrides, text in (
+        ({"Global.sed": 1}, "overrides: Global.sed: unknown key"),
+        ({"Global": 1}, "overrides: Global: must be a mapping"),
+        ({"Global..seed": 1}, "overrides: 'Global..seed' must read"),
+    ):
+        with pytest.raises(ConfigError, match=text):
+            load_config(config, overrides)
+
+
 def test_a_plugin_that_is_not_there_is_named(tmp_path: Path) -> None:
     config = load_config(BASE, ["Global.plugins=[no_such_module_of_mine]"])
     with pytest.raises(ConfigError, match="no_such_module_of_mine"):
@@ -150,7 +193,7 @@ def test_a_plugin_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_the_documentation_names_every_global_key_and_section() -> None:
     text = (CONFIGS.parent / "docs" / "configuration.md").read_text(encoding="utf-8")
-    for field in dataclasses.fields(GlobalSection):
-        assert f"`{field.name}`" in text, field.name
-    for section in (*REQUIRED, *OPTIONAL):
+    for name in GlobalSection.model_fields:
+        assert f"`{name}`" in text, name
+    for section in Sections.model_fields:
         assert section in text, section

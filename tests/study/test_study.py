@@ -74,20 +74,20 @@ def test_each_configuration_stands_beside_its_baselines(short: str) -> None:
     found = recipes(read_configs([short], [], None, False))
     assert [recipe.title for recipe in found] == ["untrained", "short without SSPCAB", "short"]
     untrained, plain, full = (recipe.config for recipe in found)
-    assert untrained.Global.epochs == 0 and untrained["Score"] == {"name": "embedding"}
+    assert untrained.Global.epochs == 0 and untrained.Score == {"name": "embedding"}
     for config in (untrained, plain):
-        assert config["Arch"]["Block"] is None
-        assert config["Loss"]["Train"] == [{"CELoss": {"weight": 1.0}}]
-    assert plain.run == full.run and plain["Score"] == full["Score"]
-    assert full.tree == load_config(short).tree | {"Global": full["Global"]}
+        assert config.Arch["Block"] is None
+        assert config.Loss.Train == [{"CELoss": {"weight": 1.0}}]
+    assert plain.run == full.run and plain.Score == full.Score
+    assert full.tree == load_config(short).tree | {"Global": full.tree["Global"]}
 
 
 def test_a_map_of_the_block_goes_with_the_block(short: str) -> None:
     own = ["Localize.name=SSPCABError", "Score.name=map_max"]
     untrained, plain, full = recipes(read_configs([short], own, None, False))
-    assert full.config["Localize"]["name"] == "SSPCABError"
-    assert plain.config["Localize"] is None and plain.config["Score"] == {"name": "auto"}
-    assert untrained.config["Localize"] is None
+    assert full.config.Localize["name"] == "SSPCABError"
+    assert plain.config.Localize is None and plain.config.Score == {"name": "auto"}
+    assert untrained.config.Localize is None
 
 
 def test_equal_baselines_run_once_and_different_ones_are_told_apart(
@@ -372,7 +372,7 @@ def test_a_real_run_resumes_and_keeps_its_diagnosis_apart(
     assert study_run.read_state(folder)["seconds"] > state["seconds"]
     assert json.loads((folder / "diagnosis.json").read_text())["best_image_auroc"] == best
 
-    tree = config.tree | {"Global": config["Global"] | {"data_root": "nowhere"}}
+    tree = config.tree | {"Global": config.tree["Global"] | {"data_root": "nowhere"}}
     (folder / study_run.CONFIG).write_text(yaml.safe_dump(tree))
     assert study_run.main(folder) == 1
     state = study_run.read_state(folder)

@@ -54,7 +54,7 @@ class FeatureGaussian(Localizer):
         layers: paths of layers of the backbone, or ``auto``: the last ones of stride 4 and 8.
             Deeper ones see further than the defect and smear it.
         channels: d, at most the channels of all layers together.
-        smoothing: as :class:`Localizer` takes it.
+        smoothing: standard deviation of the upsampling's Gaussian, as a share of the shorter side.
 
     Buffers, float32: ``projection<i>`` [d, C, 1, 1] for layer i of C channels, ``mean``
     [L or 1, d] and ``whitening`` [L or 1, d, d] for L places.

@@ -22,7 +22,7 @@ class SSPCABError(Localizer):
     Args:
         network: has at least one block.
         image_size: (H, W) of its input.
-        smoothing: as :class:`Localizer` takes it.
+        smoothing: standard deviation of the upsampling's Gaussian, as a share of the shorter side.
 
     Raises:
         ValueError: a network without a block.

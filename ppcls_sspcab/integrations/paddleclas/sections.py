@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ def load(path: str, overrides: Iterable[str] = ()) -> Config:
     ``-o Global.update_freq=2`` is taken as ``-o Global.paddleclas.update_freq=2``, and so is
     ``Global.pretrained_model``, which there means weights and here a detector.
     """
-    own = {field.name for field in dataclasses.fields(GlobalSection)} - {"pretrained_model"}
+    own = set(GlobalSection.model_fields) - {"pretrained_model"}
     moved = []
     for text in overrides:
         section, _, rest = text.partition(".")
@@ -67,13 +66,13 @@ def to_paddleclas(config: Config) -> dict[str, Any]:
             "-o Global.category=bottle",
             config.origin("Global.category"),
         )
-    tree = {
+    tree: dict[str, Any] = {
         "Global": _global(config),
-        "Arch": copy.deepcopy(config["Arch"]),
-        "Loss": {"Train": copy.deepcopy(config["Loss"]["Train"]), "Eval": None},
+        "Arch": copy.deepcopy(config.Arch),
+        "Loss": {"Train": copy.deepcopy(config.Loss.Train), "Eval": None},
         "Optimizer": _optimizer(config),
         "DataLoader": {"Train": _train_loader(config), "Eval": _eval_loader(config)},
-        "Metric": {"Train": None, "Eval": config.get("Metric.Eval") or [{"image_auroc": None}]},
+        "Metric": {"Train": None, "Eval": config.Metric.Eval or [{"image_auroc": None}]},
         "Infer": {
             "infer_imgs": config.Infer.infer_imgs,
             "batch_size": config.Infer.batch_size,
@@ -84,9 +83,9 @@ def to_paddleclas(config: Config) -> dict[str, Any]:
         WHOLE: copy.deepcopy(config.tree),
     }
     if config.AMP.use_amp:
-        tree["AMP"] = dataclasses.asdict(config.AMP)
+        tree["AMP"] = config.AMP.model_dump()
     if config.EMA:
-        tree["EMA"] = dataclasses.asdict(config.EMA)
+        tree["EMA"] = config.EMA.model_dump()
     return tree
 
 
@@ -119,7 +118,7 @@ def _global(config: Config) -> dict[str, Any]:
 
 
 def _optimizer(config: Config) -> dict[str, Any]:
-    section = copy.deepcopy(config["Optimizer"])
+    section = copy.deepcopy(config.Optimizer)
     if section.get("name") == "AdamW" and section.get("regularizer"):
         # There a regularizer goes into the gradient, which for AdamW is another method.
         section["weight_decay"] = section.pop("regularizer")["coeff"]
@@ -143,10 +142,10 @@ def _train_loader(config: Config) -> dict[str, Any]:
         },
         "sampler": {
             "name": "CutPasteSampler",
-            "batch_size": config.train_sampler.batch_size,
+            "batch_size": config.DataLoader.Train.sampler.batch_size,
             "iter_per_epoch": run.iter_per_epoch,
         },
-        "loader": _loader(config.train_loader.num_workers),
+        "loader": _loader(config.DataLoader.Train.loader.num_workers),
     }
 
 
@@ -154,7 +153,7 @@ def _eval_loader(config: Config) -> dict[str, Any]:
     return {
         "dataset": {**_dataset(config), "split": "test"},
         "sampler": {
-            "batch_size": config.eval_sampler.batch_size,
+            "batch_size": config.DataLoader.Eval.sampler.batch_size,
             "drop_last": False,
             "shuffle": False,
         },
@@ -163,7 +162,7 @@ def _eval_loader(config: Config) -> dict[str, Any]:
 
 
 def _dataset(config: Config) -> dict[str, Any]:
-    section = config["DataLoader"]["Train"]["dataset"]
+    section = config.DataLoader.Train.dataset
     listing = {name: value for name, value in section.items() if name != "transform_ops"}
     return {
         **copy.deepcopy(listing),

@@ -1,0 +1,288 @@
+"""The JSON Schema of a configuration, for editors: sections, keys, and every registered class.
+
+A part is asked for only at the root and only where no ``_BASE_`` may bring it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from docstring_parser import parse
+from docstring_parser.common import DocstringStyle
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticUserError
+
+from ppcls_sspcab.arguments import hints_of, parameters_of
+from ppcls_sspcab.config.schema import Sections
+from ppcls_sspcab.image.preprocess import Preprocess
+from ppcls_sspcab.registry import (
+    ARCHITECTURES,
+    BACKBONES,
+    BLOCKS,
+    DATASETS,
+    DENSITIES,
+    HEADS,
+    IMAGE_SCORES,
+    LOCALIZERS,
+    LOSSES,
+    METRICS,
+    OPTIMIZERS,
+    POSTPROCESSES,
+    SCHEDULES,
+    THRESHOLDS,
+    TRANSFORMS,
+    Registry,
+)
+
+Schema = dict[str, Any]
+
+# Keys that stand beside a registered class's own arguments and that the program reads itself.
+_BASE: Schema = {
+    "description": "File, or files, whose keys this one inherits and overrides.",
+    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+}
+_WEIGHT: Schema = {
+    "description": "Factor of the loss in the sum.",
+    "type": "number",
+    "minimum": 0,
+    "maximum": 1e6,
+}
+_REPLACE: Schema = {
+    "description": "Path of the convolution, or of several, whose place the block takes; `auto`: "
+    "the backbone's penultimate 3x3 convolution.",
+    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+    "default": "auto",
+}
+_REGULARIZER: Schema = {
+    "description": "Weight decay, as in `{name: L2, coeff: 3.0e-5}`; null: none.",
+    "type": ["object", "null"],
+    "properties": {
+        "name": {"description": "The only one.", "const": "L2"},
+        "coeff": {
+            "description": "Factor of the decay.",
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1,
+        },
+    },
+    "additionalProperties": False,
+    "default": None,
+}
+_CLIP_NORM: Schema = {
+    "description": "Bound of the gradient's global norm; null: none.",
+    "type": ["number", "null"],
+    "exclusiveMinimum": 0,
+    "default": None,
+}
+_PADDLECLAS: Schema = {"description": "A key of PaddleClas's engine; not read."}
+
+
+def json_schema() -> Schema:
+    """The schema (draft 2020-12) of all that is registered now: import plug-ins first."""
+    raw = Sections.model_json_schema()
+    required, definitions = raw["required"], raw["$defs"]
+    sections = {name: _inlined(part, definitions) for name, part in raw["properties"].items()}
+    for name, text in _documented(Preprocess).items():
+        sections["Preprocess"]["properties"][name]["description"] = text
+    _describe_registered(sections)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Configuration of ppcls_sspcab",
+        "type": "object",
+        "properties": {"_BASE_": _BASE, **sections},
+        "additionalProperties": False,
+        "anyOf": [{"required": ["_BASE_"]}, {"required": required}],
+    }
+
+
+def _inlined(node: Any, definitions: Mapping[str, Schema]) -> Any:
+    """A part of pydantic's schema without references, titles and required keys."""
+    if isinstance(node, list):
+        return [_inlined(item, definitions) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        rest = {key: value for key, value in node.items() if key != "$ref"}
+        section = {**definitions[node["$ref"].rpartition("/")[2]], **rest}
+        if section.pop("default", None) is not None:  # null stands for all its defaults
+            section["type"] = ["object", "null"]
+        return _inlined(section, definitions)
+    found = {}
+    for key, value in node.items():
+        # Keys of the schema language; below "properties" the same words are names of keys.
+        if (key == "title" and isinstance(value, str)) or (key == "required"):
+            continue
+        found[key] = _inlined(value, definitions)
+    if isinstance(found.get("description"), str):
+        found["description"] = " ".join(found["description"].split())
+    return found
+
+
+def _describe_registered(sections: dict[str, Schema]) -> None:
+    """Gives the sections that name registered classes their names and arguments."""
+    seen = ("network", "image_size")
+    loader = sections["DataLoader"]["properties"]["Train"]["properties"]
+    metric, infer = sections["Metric"]["properties"], sections["Infer"]["properties"]
+    sections["Arch"] |= _architecture()
+    sections["Loss"]["properties"]["Train"] |= _listed(LOSSES, beside={"weight": _WEIGHT})
+    schedule = _named(SCHEDULES, given=("total_steps", "steps_per_epoch"))
+    sections["Optimizer"] |= _named(
+        OPTIMIZERS,
+        given=("parameters", "learning_rate", "weight_decay", "grad_clip"),
+        beside={
+            "lr": {"description": "Learning rate over the steps that are really run.", **schedule},
+            "regularizer": _REGULARIZER,
+            "clip_norm": _CLIP_NORM,
+        },
+    )
+    operations = {
+        "description": "Augmentations, and last the transform that makes the views.",
+        **_listed(TRANSFORMS, by_name=True),
+    }
+    loader["dataset"] |= _named(
+        DATASETS, given=("data_root", "category"), beside={"transform_ops": operations}
+    )
+    sections["Density"] |= _named(DENSITIES, given=("embedding_size",))
+    _describe_optional(sections["Score"], _named(IMAGE_SCORES, given=(*seen, "density", "scores")))
+    _describe_optional(sections["Localize"], _named(LOCALIZERS, given=seen))
+    threshold = sections["Threshold"]
+    threshold |= _named(THRESHOLDS, beside=threshold["properties"])
+    _describe_optional(metric["Eval"], _listed(METRICS, given=("labels", "scores"), by_name=True))
+    _describe_optional(infer["PostProcess"], _named(POSTPROCESSES, given=("threshold", "scale")))
+
+
+def _describe_optional(part: Schema, described: Schema) -> None:
+    part.pop("type", None)
+    part["anyOf"] = [described, {"type": "null"}]
+
+
+def _architecture() -> Schema:
+    block = _named(BLOCKS, given=("channels",), beside={"replace": _REPLACE})
+    head = _named(HEADS, given=("embedding_size", "class_num"))
+    backbone = _named(BACKBONES)
+    backbone["properties"]["name"] = {
+        "description": "Also the name of any convolutional network of PaddleClas's.",
+        "anyOf": [backbone["properties"]["name"], {"type": "string"}],
+    }
+    ignored = ("infer_output_key", "infer_add_softmax", "is_rec", "use_sync_bn")
+    architecture = _named(ARCHITECTURES, beside=dict.fromkeys(ignored, _PADDLECLAS))
+    for choice in architecture["allOf"]:
+        arguments = choice["then"]["properties"]
+        for name, part in (
+            ("Backbone", backbone),
+            ("Block", {"anyOf": [block, {"type": "array", "items": block}, {"type": "null"}]}),
+            ("Head", {"anyOf": [head, {"type": "null"}]}),
+        ):
+            if name in arguments:
+                text = arguments[name].get("description", "")
+                arguments[name] = {"description": text, **part}
+        # CutPasteNet takes PaddleClas's keys and refuses any other one itself.
+        choice["then"]["additionalProperties"] = False
+    return architecture
+
+
+def _named(
+    registry: Registry, given: Sequence[str] = (), beside: Mapping[str, Schema] | None = None
+) -> Schema:
+    """A mapping with the ``name`` of a registered class, and its arguments.
+
+    Args:
+        given: arguments that the program gives.
+        beside: keys of the mapping that are no arguments of the class.
+    """
+    names, beside = registry.names(), dict(beside or {})
+    choices = []
+    for name in names:
+        arguments = _arguments(registry.get(name), given)
+        known: Schema = {"name": True, **dict.fromkeys(beside, True), **arguments["properties"]}
+        choices.append(
+            {
+                "if": {"properties": {"name": {"const": name}}, "required": ["name"]},
+                "then": {**arguments, "properties": known},
+            }
+        )
+    kind = {"description": f"Name of the {registry.kind}.", "enum": names}
+    return {
+        "type": "object",
+        "properties": {"name": kind, **beside},
+        "additionalProperties": True,
+        "allOf": choices,
+    }
+
+
+def _listed(
+    registry: Registry,
+    given: Sequence[str] = (),
+    beside: Mapping[str, Schema] | None = None,
+    by_name: bool = False,
+) -> Schema:
+    """A list of ``Name: {arguments}``, of names alone too with ``by_name``."""
+    beside = dict(beside or {})
+    classes = {}
+    for name in registry.names():
+        arguments = _arguments(registry.get(name), given)
+        classes[name] = {
+            "type": ["object", "null"] if by_name else "object",
+            **arguments,
+            "properties": {**beside, **arguments["properties"]},
+            "required": list(beside),  # a list is inherited whole or not at all
+        }
+    item = {
+        "type": "object",
+        "properties": classes,
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
+    }
+    items = {"anyOf": [{"enum": registry.names()}, item]} if by_name else item
+    return {"type": "array", "items": items}
+
+
+def _arguments(entry: Callable[..., Any], given: Sequence[str]) -> Schema:
+    """The arguments of a class or function that a YAML may set, and what the class is."""
+    accepted, takes_any = parameters_of(entry)
+    hints, texts = hints_of(entry), _documented(entry)
+    properties = {}
+    for name, parameter in accepted.items():
+        if name in given:
+            continue
+        properties[name] = _type_schema(hints.get(name, Any))
+        if name in texts:
+            properties[name]["description"] = texts[name]
+        if parameter.default is not inspect.Parameter.empty:
+            default = parameter.default
+            properties[name]["default"] = list(default) if isinstance(default, tuple) else default
+    return {
+        "description": _plain_text(parse(inspect.getdoc(entry) or "").short_description),
+        "properties": properties,
+        "additionalProperties": takes_any,
+    }
+
+
+def _type_schema(hint: Any) -> Schema:
+    try:
+        schema = TypeAdapter(hint).json_schema()
+    except PydanticUserError:  # an annotation of a plug-in that JSON knows nothing of
+        return {}
+    return _inlined(schema, schema.get("$defs", {}))
+
+
+def _documented(entry: Callable[..., Any]) -> dict[str, str]:
+    """The text of each argument in the ``Args:`` of a docstring; some share one, ``a, b: ...``."""
+    documents = [inspect.getdoc(entry) or ""]
+    if inspect.isclass(entry):
+        documents.append(inspect.getdoc(entry.__init__) or "")  # type: ignore[misc]
+    return {
+        name.strip(): _plain_text(argument.description)
+        for document in documents
+        for argument in parse(document, DocstringStyle.GOOGLE).params
+        for name in argument.arg_name.split(",")
+    }
+
+
+def _plain_text(text: str | None) -> str:
+    text = re.sub(r":\w+:`~?(?:\w+\.)*(\w+)`", r"`\1`", text or "")
+    return " ".join(text.replace("``", "`").split())
