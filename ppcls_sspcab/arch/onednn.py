@@ -12,7 +12,7 @@ from paddle import nn
 
 from ppcls_sspcab.arch.modes import evaluation_mode
 from ppcls_sspcab.utils.machine import cpu_threads
-from ppcls_sspcab.utils.streams import stdout_to_stderr
+from ppcls_sspcab.utils.streams import quiet_stdout
 
 
 class OneDNNLayer:
@@ -32,7 +32,7 @@ class OneDNNLayer:
         with (
             evaluation_mode(layer),
             tempfile.TemporaryDirectory(prefix="ppcls_sspcab_") as folder,
-            stdout_to_stderr(),
+            quiet_stdout(),
         ):
             static = paddle.jit.to_static(layer, input_spec=[spec], full_graph=True)
             paddle.jit.save(static, str(Path(folder) / "layer"))
@@ -48,7 +48,7 @@ class OneDNNLayer:
         self._outputs = [
             self._predictor.get_output_handle(name) for name in self._predictor.get_output_names()
         ]
-        with stdout_to_stderr():  # the first run of oneDNN's kernels prints to standard output
+        with quiet_stdout():  # the first run of oneDNN's kernels prints to standard output
             self(paddle.zeros([1, 3, *image_size]))
 
     def __call__(self, images: paddle.Tensor) -> list[paddle.Tensor]:

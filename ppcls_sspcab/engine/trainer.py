@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ from ppcls_sspcab.utils.distributed import (
     wait_for_first,
 )
 from ppcls_sspcab.utils.logger import get_logger
+from ppcls_sspcab.utils.program import interruptible
 
 Validate = Callable[[nn.Layer], float]
 
@@ -100,7 +100,7 @@ class Trainer:
 
         Raises:
             UserError: the loss is not finite any more, or a picture cannot be read.
-            KeyboardInterrupt: after Ctrl-C, the running step finished and ``latest`` saved.
+            KeyboardInterrupt: after Ctrl-C or SIGTERM, the step finished and ``latest`` saved.
         """
         if self.run.checkpoints:
             self._state.load(self._checkpoint_to_resume())
@@ -117,7 +117,7 @@ class Trainer:
             )
         log = self._log() if is_first() else None
         try:
-            with reporting_dead_readers(), _finishing_the_step() as interrupted:
+            with reporting_dead_readers(), interruptible() as interrupted:
                 self._run_steps(store, validate, diagnose, log, interrupted)
         finally:
             if log is not None:
@@ -326,26 +326,3 @@ def begin_step(network: nn.Layer, run: GlobalSection, step: int) -> None:
         network.freeze_backbone()
     else:
         network.unfreeze_backbone()
-
-
-@contextmanager
-def _finishing_the_step() -> Iterator[Callable[[], bool]]:
-    """Turns the first Ctrl-C into a flag that the loop asks for; the second one stops at once."""
-    asked = False
-
-    def on_interrupt(number: int, frame: object) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        get_logger().info("finishing the step and saving; press Ctrl-C again to stop at once")
-
-    try:
-        previous = signal.signal(signal.SIGINT, on_interrupt)
-    except ValueError:  # not in the main thread, where signals do not arrive
-        yield lambda: False
-        return
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, previous)

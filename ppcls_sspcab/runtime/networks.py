@@ -16,7 +16,8 @@ from ppcls_sspcab.errors import ModelError, UserError
 from ppcls_sspcab.paths import PADDLE_FILES
 from ppcls_sspcab.runtime.card import INPUT_NAME
 from ppcls_sspcab.utils.machine import cpu_threads
-from ppcls_sspcab.utils.streams import stdout_to_stderr
+from ppcls_sspcab.utils.paddle_import import import_paddle
+from ppcls_sspcab.utils.streams import quiet_stdout
 
 _OTHER_WORK = re.compile(
     r"(save|load|read|print|py_func|py_layer|run_program|send|recv|p_send|p_recv|partial_send|"
@@ -58,12 +59,11 @@ class PaddleNetwork:
         device: str = "cpu",
     ) -> None:
         try:
-            from paddle.inference import Config, create_predictor
-        except ImportError as error:
-            raise UserError(
-                f"the backend 'paddle' needs Paddle ({error}): pip install paddlepaddle (or the "
-                "GPU build), or take the backend 'onnx'"
-            ) from error
+            import_paddle()
+        except UserError as error:
+            raise UserError(f"the backend 'paddle': {error}; or take the backend 'onnx'") from error
+        from paddle.inference import Config, create_predictor
+
         _refuse_other_work(Path(folder) / PADDLE_FILES[0])
         config = Config(str(Path(folder) / PADDLE_FILES[0]), str(Path(folder) / PADDLE_FILES[1]))
         config.disable_glog_info()
@@ -80,10 +80,11 @@ class PaddleNetwork:
         else:
             _use_gpu(config, device)
         try:
-            with stdout_to_stderr():
+            with quiet_stdout():
                 self._predictor = create_predictor(config)
         except Exception as error:  # Paddle's checks raise nearly every built-in type
-            raise ModelError(f"{folder}: Paddle cannot load the model: {error}") from error
+            reason = " ".join(str(error).split())
+            raise ModelError(f"{folder}: Paddle cannot load the model: {reason}") from error
         found = self._predictor.get_output_names()
         if len(found) != len(outputs):
             raise ModelError(f"{folder}: the model has {len(found)} outputs, not {len(outputs)}")
@@ -107,7 +108,7 @@ class PaddleNetwork:
                 self._predictor.run()
             else:
                 # The first run of oneDNN's kernels prints to standard output.
-                with stdout_to_stderr():
+                with quiet_stdout():
                     self._predictor.run()
                 self._has_run = True
             return {

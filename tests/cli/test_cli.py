@@ -115,19 +115,6 @@ def test_without_paddle_there_is_one_clear_error(
     assert "PaddlePaddle is not installed" in capsys.readouterr().err
 
 
-def test_a_command_says_nothing_that_is_not_its_own(tiny_yaml: Path) -> None:
-    command = [sys.executable, "-m", "ppcls_sspcab", "train", "-c", str(tiny_yaml)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == ""
-    # oneDNN's own note, which cannot be switched off, is kept off standard output only.
-    foreign = [
-        line
-        for line in done.stderr.splitlines()
-        if not line.startswith("[20") and "OneDNN" not in line
-    ]
-    assert not foreign
-
-
 def test_tools_and_print_config(tiny_yaml: Path) -> None:
     command = [sys.executable, str(REPOSITORY / "tools" / "train.py"), "-c", str(tiny_yaml)]
     command += ["--print-config", "-o", "Global.seed=17"]

@@ -14,7 +14,6 @@ import pytest
 from ppcls_sspcab.errors import OutputError
 from ppcls_sspcab.paths import HOLDER_FILE, LOCK_FILE
 from ppcls_sspcab.utils.lock import folder_lock, try_lock
-from ppcls_sspcab.utils.logger import get_logger
 
 HOLDER = """
 import os, sys, time
@@ -104,17 +103,16 @@ def test_a_lock_is_had_once_until_it_is_given_back(tmp_path: Path) -> None:
 
 
 def test_a_file_system_without_locks_is_a_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def flock(handle: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr("fcntl.flock", flock)
-    monkeypatch.setattr(get_logger(), "propagate", True)
     with folder_lock(tmp_path):
         pass
-    (record,) = caplog.records
-    assert "has no locks" in record.message and str(tmp_path) in record.message
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "WARNING" in line and str(tmp_path) in line and "has no locks" in line
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
