@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
 import signal
@@ -29,11 +28,6 @@ def import_paddle() -> None:
     Raises:
         UserError: no Paddle is installed, or what it needs is not.
     """
-    if importlib.util.find_spec("paddle") is None:
-        raise UserError(
-            "PaddlePaddle is not installed: pip install paddlepaddle, or for a GPU the build that "
-            "https://www.paddlepaddle.org.cn/en/install/quick names"
-        )
     os.environ.setdefault("GLOG_minloglevel", "2")
     for message in _NOISE:
         warnings.filterwarnings("ignore", message=message)
@@ -41,8 +35,12 @@ def import_paddle() -> None:
     try:
         with redirect_stderr(said):
             import paddle  # noqa: F401 - imported for its effect
-    except ImportError as error:  # such as a system library that is not there
-        raise UserError(f"PaddlePaddle cannot be imported: {error}") from error
+    except ImportError as error:
+        reason = "is not installed" if error.name == "paddle" else f"cannot be imported ({error})"
+        raise UserError(
+            f"PaddlePaddle {reason}: pip install paddlepaddle, or for a GPU the build that "
+            "https://www.paddlepaddle.org.cn/en/install/quick names"
+        ) from error
     finally:
         for line in said.getvalue().splitlines():
             if "OMP_NUM_THREADS" not in line and "data parallel" not in line:

@@ -67,10 +67,12 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         a function that tells whether one has come. Signals reach the main thread only; in
         another one it is always False.
     """
-    asked = False
+    asked, process = False, os.getpid()
 
     def note(number: int, frame: object) -> None:
         nonlocal asked
+        if os.getpid() != process:
+            return  # a reader process, to which the terminal sends Ctrl-C too: it ends with us
         if asked:
             raise KeyboardInterrupt
         asked = True

@@ -110,7 +110,7 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(
 def test_without_paddle_there_is_one_clear_error(
     tiny_yaml: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "paddle", None)
     assert main(["train", "-c", str(tiny_yaml)]) == 2
     assert "PaddlePaddle is not installed" in capsys.readouterr().err
 
