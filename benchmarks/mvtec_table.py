@@ -1,6 +1,6 @@
 """The 15 categories of MVTec AD beside the figures that others have published.
 
-``python benchmarks/mvtec_table.py run --data ROOT --devices gpu:0`` runs ``ppcls-sspcab benchmark``
+``python benchmarks/mvtec_table.py run --data ROOT --devices gpu:0`` runs ``ppcls-sspcab study``
 with ``configs/mvtec/short.yaml`` (``--recipe paper`` for the full length, ``both``), resuming what
 it finds in the output folder, and prints the table; ``print`` only prints it. The published figures
 and their sources stand in ``mvtec_published.json``. Not run on a GPU by this project yet.
@@ -81,7 +81,7 @@ def main() -> int:
     if options.verb == "run":
         if options.data is None:
             parser.error("run needs --data ROOT")
-        words = ["benchmark", "--data", options.data, "--output", str(options.output)]
+        words = ["study", "--data", options.data, "--output", str(options.output)]
         words += ["--seeds", options.seeds, "--devices", options.devices]
         for name in RECIPES[options.recipe]:
             words += ["-c", str(CONFIGS / f"{name}.yaml")]

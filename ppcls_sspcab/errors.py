@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_MOST_NAMES = 8
+
 
 class UserError(Exception):
     """Something that the user can put right; its text says what, where, and what to do."""
@@ -50,14 +52,20 @@ def one_line(error: UserError) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint that ends an error message: the nearest known words, or all of them.
+    """A hint that ends an error message: the nearest known name, or the first few of all.
+
+    Hidden names (``.git``) are left out.
 
     Returns:
-        ``"; did you mean 'a'?"`` when something is near, else ``"; known: a, b, c"``.
+        ``"; did you mean 'a'?"`` when something is near, else ``"; known: a, b, c"`` with at most
+        eight names, ``"... and N more"`` after them.
     """
-    candidates = sorted(map(str, known))
-    lowered = {candidate.lower(): candidate for candidate in candidates}
-    near = difflib.get_close_matches(str(word).lower(), lowered, n=3, cutoff=0.6)
+    names = sorted({str(name) for name in known if not str(name).startswith(".")})
+    lowered = {name.lower(): name for name in names}
+    near = difflib.get_close_matches(str(word).lower(), lowered, n=1, cutoff=0.6)
     if near:
-        return "; did you mean " + " or ".join(repr(lowered[match]) for match in near) + "?"
-    return "; known: " + ", ".join(candidates) if candidates else ""
+        return f"; did you mean {lowered[near[0]]!r}?"
+    more = len(names) - _MOST_NAMES
+    if more > 1:
+        names = [*names[:_MOST_NAMES], f"... and {more} more"]
+    return "; known: " + ", ".join(names) if names else ""

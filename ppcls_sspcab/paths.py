@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+# In a folder that one process at a time may write: its lock, and who holds it.
+LOCK_FILE = ".lock"
+HOLDER_FILE = ".lock.holder"
+
 # Files of an exported model.
 CARD_FILE = "inference.yml"
 PADDLE_FILES = ("inference.json", "inference.pdiparams")

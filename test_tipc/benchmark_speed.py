@@ -23,6 +23,8 @@ from extract_loss import extract
 from ppcls_sspcab.errors import UserError
 from ppcls_sspcab.runtime.card import InferenceCard
 from ppcls_sspcab.runtime.networks import PaddleNetwork
+from ppcls_sspcab.utils.files import atomic_write
+from ppcls_sspcab.utils.program import run_program
 
 WARM_UP, RUNS = 5, 20
 
@@ -31,11 +33,11 @@ def train_speed(options: argparse.Namespace) -> dict[str, Any]:
     """Median images/s of the log's lines without the first, and the last loss.
 
     Raises:
-        ValueError: no two lines of training.
+        UserError: no two lines of training.
     """
     speeds = extract(options.log, "ips")[1:]
     if not speeds:
-        raise ValueError(f"{options.log}: one line of training is warm-up, no speed")
+        raise UserError(f"{options.log}: one line of training is warm-up, no speed")
     processes = len(options.devices.split(","))
     return {
         "model_name": f"{options.name}_bs{options.batch_size}_{options.fp_item}",
@@ -54,17 +56,17 @@ def infer_speed(options: argparse.Namespace) -> dict[str, Any]:
     """Median milliseconds of the exported network alone, batch 1, on the CPU with oneDNN.
 
     Raises:
-        ValueError: an input that is not the model's.
+        UserError: an input that is not the model's.
     """
     import numpy as np
 
     given = re.fullmatch(r"\[\{(\w+),\[(\d+),(\d+),(\d+)\]\}\]", options.input)
     if given is None:
-        raise ValueError(f"{options.input}: must read like [{{float32,[3,64,64]}}]")
+        raise UserError(f"{options.input}: must read like [{{float32,[3,64,64]}}]")
     card = InferenceCard.read(options.model)
     wanted = (given[1], tuple(int(side) for side in given.groups()[1:]))
     if wanted != (card.input_type, card.pixels_shape):
-        raise ValueError(f"the model takes {card.input_type} {card.pixels_shape}, not {wanted}")
+        raise UserError(f"the model takes {card.input_type} {card.pixels_shape}, not {wanted}")
     network = PaddleNetwork(options.model, card.outputs)
     images = np.random.default_rng(0).normal(size=(1, *wanted[1])).astype(wanted[0])
     seconds = []
@@ -91,13 +93,9 @@ def main() -> int:
     infer.add_argument("--output", type=Path, required=True)
     infer.set_defaults(measure=infer_speed)
     options = parser.parse_args()
-    try:
-        options.output.write_text(json.dumps(options.measure(options)) + "\n", encoding="utf-8")
-    except (OSError, ValueError, UserError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    atomic_write(options.output, json.dumps(options.measure(options)) + "\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

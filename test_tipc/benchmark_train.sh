@@ -22,10 +22,10 @@ input=$(value_at "$(line_of infer_benchmark_params random_infer_input)")
 if ! is_null "$flags"; then IFS=';' read -ra environment <<<"$flags"; fi
 
 speed() { # ENTRY OF gpu_list, PRECISION, BATCH SIZE, TRAINER
-  local program name folder device amp=null exported
+  local program name folder training_log device amp=null exported
   if [[ $2 != fp32 ]]; then amp=True; fi
   train_once "$1" "$amp" "$4" "$epochs" "$3" || return 0
-  begin "$python test_tipc/benchmark_speed.py train $log_path/$name.train.log"
+  begin "$python test_tipc/benchmark_speed.py train $training_log"
   begin "${command[*]} --name=$model_name --batch_size=$3 --fp_item=$2 --devices=$1"
   begin "${command[*]} --output=$log_path/$name.speed.json"
   run "$log_path/$name.speed.log" || return 0

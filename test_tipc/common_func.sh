@@ -319,7 +319,7 @@ trainer_program() { # TRAINER
   if ((number == 19)); then program="$(value_at 15) $program"; fi
 }
 
-# Trains; sets `name`, `folder`, `device` and `program`. Fails if that fails, or if the devices are
+# Trains; sets `name`, `folder`, `training_log`, `device` and `program`. Fails if that fails, or if the devices are
 # not there. `environment` holds variables for the process.
 train_once() { # ENTRY OF gpu_list, AMP, TRAINER, then EPOCHS and BATCH SIZE, default lines 6 and 8
   local gpus=$1 amp=$2 trainer=$3
@@ -327,6 +327,7 @@ train_once() { # ENTRY OF gpu_list, AMP, TRAINER, then EPOCHS and BATCH SIZE, de
   name=${trainer}_gpus_${gpus}_autocast_$(or_else "$amp" null)
   if [[ -n ${5:-} ]]; then name+=_bs_$5; fi
   folder=$(or_else "$(value_at 7)" "$log_path")/$name
+  training_log=$(dirname "$folder/$(value_at 10)")/train.log
   device=$(device_for "$gpus")
   begin_on "$gpus" "$program"
   if ((${#environment[@]} > 0)); then command=(env "${environment[@]}" "${command[@]}"); fi

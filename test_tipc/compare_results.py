@@ -22,7 +22,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from extract_loss import extract
+
+from ppcls_sspcab.errors import UserError
+from ppcls_sspcab.utils.files import atomic_write
+from ppcls_sspcab.utils.program import run_program
 
 # Of a run stored on another machine: thread counts and instruction sets moved losses by 4e-4 and
 # scores by 2e-4.
@@ -36,8 +42,16 @@ def read(path: Path) -> dict[str, dict[str, float]]:
     A picture's name is its path without the leading ``../``.
 
     Raises:
-        ValueError: a file of another kind, or a picture that could not be scored.
+        UserError: a file that is missing, damaged or of another kind, or a picture that could not
+            be scored.
     """
+    try:
+        return _read(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: cannot be read: {error!r}") from error
+
+
+def _read(path: Path) -> dict[str, dict[str, float]]:
     if path.suffix == ".json":
         stored = json.loads(path.read_text(encoding="utf-8"))
         return {kind: stored[kind] for kind in RTOL if kind in stored}
@@ -50,10 +64,10 @@ def read(path: Path) -> dict[str, dict[str, float]]:
         elif path.suffix == ".csv":
             records = list(csv.DictReader(file))
         else:
-            raise ValueError(f"{path}: must be .json, .log, .jsonl or .csv")
+            raise UserError(f"{path}: must be .json, .log, .jsonl or .csv")
     broken = [record["path"] for record in records if record.get("score") in (None, "")]
     if broken:
-        raise ValueError(f"{path}: no score for {', '.join(broken)}")
+        raise UserError(f"{path}: no score for {', '.join(broken)}")
     return {"scores": {_picture(record["path"]): float(record["score"]) for record in records}}
 
 
@@ -109,8 +123,7 @@ def store(path: Path, sources: list[Path], rtol: float | None) -> None:
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "rtol": {kind: RTOL[kind] if rtol is None else rtol for kind in values},
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**about, **values}, indent=2) + "\n", encoding="utf-8")
+    atomic_write(path, json.dumps({**about, **values}, indent=2) + "\n")
     print(f"stored in {path}")
 
 
@@ -124,14 +137,10 @@ def main() -> int:
     paths = []
     for pattern in options.log_file:
         paths += [Path(name) for name in sorted(glob.glob(pattern))] or [Path(pattern)]
-    try:
-        if options.store:
-            store(options.gt_file, paths, options.rtol)
-            return 0
-        return 0 if compare(options.gt_file, paths, options.rtol) else 1
-    except (OSError, ValueError, KeyError) as error:
-        print(f"error: {error!r}", file=sys.stderr)
-        return 2
+    if options.store:
+        store(options.gt_file, paths, options.rtol)
+        return 0
+    return 0 if compare(options.gt_file, paths, options.rtol) else 1
 
 
 def _picture(path: str) -> str:
@@ -142,4 +151,4 @@ def _picture(path: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

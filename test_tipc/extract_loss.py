@@ -10,6 +10,12 @@ import re
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ppcls_sspcab.errors import UserError
+from ppcls_sspcab.utils.files import atomic_write
+from ppcls_sspcab.utils.program import run_program
+
 
 def extract(log: Path, name: str = "loss") -> list[float]:
     """The values of a figure in lines ``[Train][Epoch 1/2][Iter: 1/3] ..., loss: 1.44126, ..``.
@@ -19,14 +25,17 @@ def extract(log: Path, name: str = "loss") -> list[float]:
         name: ``loss``, ``CELoss``, ``ips`` or another name in those lines.
 
     Raises:
-        ValueError: no line holds the figure.
+        UserError: the log cannot be read, or no line holds the figure.
     """
     figure = re.compile(rf"(?<![\w.]){re.escape(name)}: (\S+?)(?:,|\s|$)")
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise UserError(f"{log}: cannot be read: {error.strerror}") from error
     found = [figure.search(line) for line in lines if "[Train][Epoch " in line]
     values = [float(match[1]) for match in found if match]
     if not values:
-        raise ValueError(f"{log}: no training line holds the figure {name!r}")
+        raise UserError(f"{log}: no training line holds the figure {name!r}")
     return values
 
 
@@ -36,18 +45,14 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, help="default: standard output")
     parser.add_argument("-v", "--value", default="loss", help="name of the figure; default loss")
     options = parser.parse_args()
-    try:
-        values = extract(options.input, options.value)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    values = extract(options.input, options.value)
     text = "".join(f"{value}\n" for value in values)
     if options.output:
-        options.output.write_text(text, encoding="utf-8")
+        atomic_write(options.output, text)
     else:
         print(text, end="")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

@@ -41,7 +41,7 @@ esac
 rm -rf "$current"
 mkdir -p "$current"
 if [[ -z $folder ]]; then
-  "$(value_at 2)" -m ppcls_sspcab.data.generated --output test_tipc/data/generated --seed 0 \
+  "$(value_at 2)" -m ppcls_sspcab data generate --output test_tipc/data/generated --seed 0 \
     --size 64 --train 24 --test 6 --bad 3 >/dev/null
   folder=$(realpath test_tipc/data/generated/gasket)
 fi

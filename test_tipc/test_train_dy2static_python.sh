@@ -16,12 +16,12 @@ split "$(value_at 14)"
 first_trainer=${items[0]}
 
 compare_losses() { # ENTRY OF gpu_list, AMP, TRAINER
-  local program name folder device reference
+  local program name folder training_log device reference
   train_once "$@" || return 0
   if [[ $3 == "$first_trainer" ]]; then return; fi
-  reference=$log_path/${name/#$3/$first_trainer}.train.log
+  reference=${training_log/"/$name/"/"/${name/#$3/$first_trainer}/"}
   begin "$python test_tipc/compare_results.py --rtol=1e-5 --gt_file=$reference"
-  command+=("--log_file=$log_path/$name.train.log")
+  command+=("--log_file=$training_log")
   run "$log_path/$name.compare.log" || true
 }
 

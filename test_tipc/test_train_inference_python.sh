@@ -110,7 +110,7 @@ check_numbers() { # NAME, REFERENCE, TRAINING LOG OR NOTHING
 }
 
 train_and_infer() { # ENTRY OF gpu_list, AMP, TRAINER
-  local gpus=$1 amp=$2 trainer=$3 program export_line name folder exported weights device reference=
+  local gpus=$1 amp=$2 trainer=$3 program export_line name folder training_log exported weights device reference=
   train_once "$gpus" "$amp" "$trainer" || return 0
   weights=$folder/$(value_at 10)
   export_line=$(export_line_of "$trainer")
@@ -126,7 +126,7 @@ train_and_infer() { # ENTRY OF gpu_list, AMP, TRAINER
   fi
   export_model "$export_line" "$weights" "$exported" "$log_path/$name.export" || return 0
   infer_all "$exported" "$(value_at 11)" "$name" False
-  check_numbers "$name" "$(or_else "$reference" "$first_records")" "$log_path/$name.train.log"
+  check_numbers "$name" "$(or_else "$reference" "$first_records")" "$training_log"
 }
 
 # Models that are there already, exported first where line 37 says so.

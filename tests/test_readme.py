@@ -84,22 +84,6 @@ def test_links_lead_to_files() -> None:
                 assert (page.parent / target).exists(), f"{name}: {target}"
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["train", "--help"]])
-def test_help_loads_nothing_heavy(words: list[str]) -> None:
-    program = (
-        "import sys; from ppcls_sspcab.cli.main import main\n"
-        f"try: main({words!r})\n"
-        "except SystemExit as end: assert not end.code\n"
-        "heavy = {'paddle', 'sklearn', 'matplotlib', 'scipy', 'paddleclas'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
-
-
 def test_the_results_are_the_table_that_the_benchmark_wrote() -> None:
     written = (REPOSITORY / "docs" / "results" / "benchmark.md").read_text(encoding="utf-8")
     table = re.search(r"^## Categories\n\n((?:\|.*\n)+)", written, re.M)

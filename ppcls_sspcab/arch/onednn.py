@@ -12,7 +12,7 @@ from paddle import nn
 from ppcls_sspcab.arch.modes import evaluation_mode
 from ppcls_sspcab.utils.machine import cpu_threads
 from ppcls_sspcab.utils.paddle_inference import PaddleProgram
-from ppcls_sspcab.utils.streams import stdout_to_stderr
+from ppcls_sspcab.utils.streams import quiet_stdout
 
 
 class OneDNNLayer:
@@ -30,7 +30,7 @@ class OneDNNLayer:
         with (
             evaluation_mode(layer),
             tempfile.TemporaryDirectory(prefix="ppcls_sspcab_") as folder,
-            stdout_to_stderr(),
+            quiet_stdout(),
         ):
             static = paddle.jit.to_static(layer, input_spec=[spec], full_graph=True)
             path = Path(folder) / "layer"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
 import paddle
@@ -35,6 +34,7 @@ from ppcls_sspcab.utils.distributed import (
     wait_for_first,
 )
 from ppcls_sspcab.utils.logger import get_logger
+from ppcls_sspcab.utils.program import interruptible
 
 Batch = tuple[paddle.Tensor, paddle.Tensor]
 
@@ -93,7 +93,7 @@ class Trainer:
 
         Raises:
             UserError: the loss is not finite any more, or a picture cannot be read.
-            KeyboardInterrupt: after Ctrl-C, the running step finished and ``latest`` saved.
+            KeyboardInterrupt: after Ctrl-C or SIGTERM, the step finished and ``latest`` saved.
         """
         diagnosis = Diagnosis(self._config) if self._run.eval_during_train else None
         self._begin()
@@ -109,7 +109,7 @@ class Trainer:
         with (
             closing(self._log()) if is_first() else nullcontext() as log,
             reporting_dead_readers(),
-            _finishing_the_step() as interrupted,
+            interruptible() as interrupted,
             self._progress_bar() as bar,
         ):
             while self.progress.step < self._total_steps:
@@ -250,26 +250,3 @@ class Trainer:
         wanted = str(self._run.checkpoints)
         named = self._config.folder.checkpoint(wanted)
         return named if named.is_file() or wanted in ("latest", "best") else Path(wanted)
-
-
-@contextmanager
-def _finishing_the_step() -> Iterator[Callable[[], bool]]:
-    """Turns the first Ctrl-C into a flag that the loop asks for; the second one stops at once."""
-    asked = False
-
-    def on_interrupt(number: int, frame: object) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        get_logger().info("finishing the step and saving; press Ctrl-C again to stop at once")
-
-    try:
-        previous = signal.signal(signal.SIGINT, on_interrupt)
-    except ValueError:  # not in the main thread, where signals do not arrive
-        yield lambda: False
-        return
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -77,23 +77,30 @@ class TrainingLog:
             **means,
             "ips": self._images / seconds,
         }
-        steps_left = self._epochs * self._steps_per_epoch - step - 1
-        eta = time.strftime("%H:%M:%S", time.gmtime(steps_left * means["batch_cost"]))
-        in_epoch = step % self._steps_per_epoch + 1
+        self._say(row, means)
+        self._append_csv(row)
+        if self._visualdl is not None:
+            for name in row.keys() - {"epoch", "step"}:
+                self._visualdl.add_scalar(f"train/{name}", row[name], step + 1)
+        self._sums, self._images, self._count = {}, 0, 0
+
+    def _say(self, row: dict[str, Any], means: dict[str, float]) -> None:
+        """Logs PaddleClas's line, and a short one for the console."""
+        step, total = row["step"], self._epochs * self._steps_per_epoch
+        eta = duration((total - step) * means["batch_cost"])
         figures = ", ".join(
             f"{name}: {value:.5f}" + (" s" if name.endswith("_cost") else "")
             for name, value in means.items()
         )
         get_logger().info(
             f"[Train][Epoch {row['epoch']}/{self._epochs}]"
-            f"[Iter: {in_epoch}/{self._steps_per_epoch}] lr: {lr:.6f}, {figures}, "
-            f"ips: {row['ips']:.2f} images/s, eta: {eta}"
+            f"[Iter: {(step - 1) % self._steps_per_epoch + 1}/{self._steps_per_epoch}] "
+            f"lr: {row['lr']:.6f}, {figures}, ips: {row['ips']:.2f} images/s, eta: {eta}",
+            extra={
+                "short": f"[Train][{step}/{total}] loss {means['loss']:.4g}, "
+                f"acc {means['accuracy']:.3f}, ips {row['ips']:.0f}, eta {eta}"
+            },
         )
-        self._append_csv(row)
-        if self._visualdl is not None:
-            for name in row.keys() - {"epoch", "step"}:
-                self._visualdl.add_scalar(f"train/{name}", row[name], step + 1)
-        self._sums, self._images, self._count = {}, 0, 0
 
     def _append_csv(self, row: dict[str, Any]) -> None:
         new = not self._csv_path.exists()
@@ -124,6 +131,13 @@ class TrainingLog:
         else:
             with naming_output(self._csv_path):
                 self._csv_path.unlink()
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds, with the days before them where there are any: 22d 08:11:09."""
+    days, rest = divmod(round(seconds), 24 * 3600)
+    clock = time.strftime("%H:%M:%S", time.gmtime(rest))
+    return f"{days}d {clock}" if days else clock
 
 
 def _visualdl_writer(folder: Path) -> Any:

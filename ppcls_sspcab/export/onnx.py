@@ -8,7 +8,7 @@ from typing import Any
 
 from ppcls_sspcab.errors import ModelError
 from ppcls_sspcab.paths import ONNX_FILE, PADDLE_FILES
-from ppcls_sspcab.utils.streams import stdout_to_stderr
+from ppcls_sspcab.utils.streams import quiet_stdout
 
 OPSET = 17
 
@@ -19,7 +19,7 @@ def save_onnx(folder: Path, outputs: Sequence[str]) -> None:
 
     path = folder / ONNX_FILE
     try:
-        with stdout_to_stderr():
+        with quiet_stdout():
             paddle2onnx.export(
                 *(str(folder / name) for name in PADDLE_FILES),
                 str(path),

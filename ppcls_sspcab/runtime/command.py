@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Sequence
 
-from ppcls_sspcab.errors import UserError, one_line
 from ppcls_sspcab.image.sources import find_pictures
 from ppcls_sspcab.result import Result, opened, write_records
 from ppcls_sspcab.runtime.predictor import Predictor
+from ppcls_sspcab.utils.program import run_program
 
 ANOMALY_FOUND = 3
 
@@ -23,19 +21,10 @@ def main(arguments: Sequence[str] | None = None, backend: str = "auto") -> int:
         backend: default of ``--backend``.
 
     Returns:
-        0; 2 for a user's mistake, told in one line on standard error; 3 if an anomaly is found
-        and ``--fail-on-anomaly`` given.
+        the exit code: 3 if an anomaly is found and ``--fail-on-anomaly`` given, else that of
+        :func:`ppcls_sspcab.utils.program.run_program`.
     """
-    options = _parser(backend).parse_args(arguments)
-    try:
-        return _predict(options)
-    except UserError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        # The reader, such as head, has seen enough; what Python would still flush goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    return run_program(lambda: _predict(_parser(backend).parse_args(arguments)))
 
 
 def _predict(options: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from ppcls_sspcab.errors import ModelError, UserError
 from ppcls_sspcab.paths import PADDLE_FILES
 from ppcls_sspcab.runtime.card import INPUT_NAME
 from ppcls_sspcab.utils.machine import cpu_threads
+from ppcls_sspcab.utils.paddle_import import import_paddle
 from ppcls_sspcab.utils.paddle_inference import PaddleProgram
 
 _OTHER_WORK = re.compile(
@@ -57,16 +58,16 @@ class PaddleNetwork:
         program, weights = (Path(folder) / name for name in PADDLE_FILES)
         _refuse_other_work(program)
         try:
+            import_paddle()
+        except UserError as error:
+            raise UserError(f"the backend 'paddle': {error}; or take the backend 'onnx'") from error
+        try:
             self._program = PaddleProgram(program, weights, threads, onednn, device)
-        except ImportError as error:
-            raise UserError(
-                f"the backend 'paddle' needs Paddle ({error}): pip install paddlepaddle (or the "
-                "GPU build), or take the backend 'onnx'"
-            ) from error
         except UserError:
             raise
         except Exception as error:  # Paddle's checks raise nearly every built-in type
-            raise ModelError(f"{folder}: Paddle cannot load the model: {error}") from error
+            reason = " ".join(str(error).split())
+            raise ModelError(f"{folder}: Paddle cannot load the model: {reason}") from error
         found = self._program.outputs
         if len(found) != len(outputs):
             raise ModelError(f"{folder}: the model has {len(found)} outputs, not {len(outputs)}")

@@ -1,4 +1,4 @@
-"""How fast an exported model is on this machine: what ``deploy/benchmark.py`` runs.
+"""How fast an exported model is on this machine: what ``deploy/speed.py`` runs.
 
 Needs what the runtimes need; Paddle and the whole package for ``--detector``, and the packages
 ``onnx`` and ``onnxruntime`` to count multiply-adds.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -24,13 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from ppcls_sspcab.errors import UserError, one_line
+from ppcls_sspcab.errors import UserError
 from ppcls_sspcab.image.sources import find_pictures
 from ppcls_sspcab.paths import INT8_FILE, ONNX_FILE, PADDLE_FILES
 from ppcls_sspcab.runtime.card import InferenceCard
 from ppcls_sspcab.runtime.onnx_model import multiply_adds
 from ppcls_sspcab.utils.files import atomic_write
-from ppcls_sspcab.utils.machine import cpu_threads
+from ppcls_sspcab.utils.machine import cpu_threads, peak_memory_mib
+from ppcls_sspcab.utils.program import run_program
 
 EAGER = "eager Detector"
 FILES = {"paddle": PADDLE_FILES, "onnx": (ONNX_FILE,), "onnx int8": (INT8_FILE,)}
@@ -85,18 +87,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, and prints a Markdown table (``--output`` also writes it).
 
     Returns:
-        0, or 2 for a user's mistake, told in one line on standard error.
+        the exit code of :func:`ppcls_sspcab.utils.program.run_program`.
     """
+    return run_program(lambda: _measure(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _measure(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
-    options.given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        if options.worker:
-            print(json.dumps(_work(options, options.worker, options.threads[0])))
-            return 0
-        text = _report(options)
-    except UserError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+    options.given = arguments
+    if options.worker:
+        print(json.dumps(_work(options, options.worker, options.threads[0])))
+        return 0
+    text = _report(options)
     print(text, end="")
     if options.output:
         atomic_write(options.output, text)
@@ -206,8 +208,6 @@ def _run_worker(options: argparse.Namespace, backend: str, threads: int) -> dict
 
 def _work(options: argparse.Namespace, backend: str, threads: int) -> dict[str, Any]:
     """What a worker measures: start first, then each batch size, the matrix speed last."""
-    import resource
-
     files = _pictures(options)
     card = InferenceCard.read(options.model)
     if backend == EAGER:
@@ -224,16 +224,14 @@ def _work(options: argparse.Namespace, backend: str, threads: int) -> dict[str, 
             "end_to_end": _timed(partial(predict, chosen), options.runs),
             "net": _timed(run(pixels), options.runs),
         }
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if _IS_MAC else 2**10)
     return {
         "cold_start": cold_start,
-        "peak_mib": peak,
+        "peak_mib": peak_memory_mib() or math.nan,
         "timings": timings,
         "multiply_adds_per_second": matrix_speed(),
     }
 
 
-_IS_MAC = sys.platform == "darwin"
 Runs = tuple[Callable[[Sequence[bytes]], Any], Callable[[np.ndarray], Callable[[], Any]]]
 
 

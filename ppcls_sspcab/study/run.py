@@ -6,7 +6,6 @@ Its own process makes the peak of memory that run's alone, and its failure no ot
 from __future__ import annotations
 
 import json
-import resource
 import signal
 import sys
 import time
@@ -16,6 +15,8 @@ from typing import Any
 
 from ppcls_sspcab.errors import UserError
 from ppcls_sspcab.utils.files import atomic_write
+from ppcls_sspcab.utils.machine import peak_memory_mib
+from ppcls_sspcab.utils.program import run_program
 
 CONFIG = "run.yaml"
 STATE = "run.json"
@@ -47,9 +48,8 @@ def main(folder: Path) -> int:
     Returns:
         the exit code: 0 done, 1 failed, 130 interrupted.
     """
-    # A shell that started us in the background has switched these off.
+    # A shell that started the study in the background has switched it off.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.perf_counter()
     outcome, error = FAILED, None
     try:
@@ -62,6 +62,7 @@ def main(folder: Path) -> int:
     except Exception as problem:
         traceback.print_exc()
         error = f"{type(problem).__name__}: {problem}"
+    peak = peak_memory_mib()
     seconds = read_state(folder).get("seconds", 0.0) + time.perf_counter() - started
     write_state(
         folder,
@@ -69,7 +70,7 @@ def main(folder: Path) -> int:
         error=" ".join(error.split()) if error else None,
         finished=time.time(),
         seconds=round(seconds, 2),
-        peak_memory_mb=round(_peak_memory_mb(), 1),
+        peak_memory_mb=None if peak is None else round(peak, 1),
         peak_gpu_memory_mb=_peak_gpu_memory_mb(),
     )
     return {DONE: 0, FAILED: 1, INTERRUPTED: 130}[outcome]
@@ -89,19 +90,6 @@ def _train_and_evaluate(folder: Path) -> None:
     Engine(config, "eval").eval()
 
 
-def _peak_memory_mb() -> float:
-    """Resident set at its largest, in MiB."""
-    try:
-        # Unlike getrusage's, this one does not count what the process was before it was executed.
-        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    except OSError:
-        pass
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
-
-
 def _peak_gpu_memory_mb() -> float | None:
     paddle = sys.modules.get("paddle")
     if paddle is None or not paddle.device.get_device().startswith("gpu"):
@@ -110,4 +98,4 @@ def _peak_gpu_memory_mb() -> float | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(run_program(lambda: main(Path(sys.argv[1]))))

@@ -58,13 +58,17 @@ def why_not_written(error: Exception) -> str | None:
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Gives a temporary path in the same folder and renames it to ``path`` when the block ends.
 
-    If the block raises, the temporary file is removed and whatever was at ``path`` stays.
+    If the block raises, the temporary file is removed and whatever was at ``path`` stays. A device
+    or a pipe (``/dev/stdout``) cannot be replaced: its own path is given.
 
     Raises:
         OutputError: as :func:`naming_output`.
     """
     target = Path(path)
     with naming_output(target):
+        if target.exists() and not target.is_file() and not target.is_dir():
+            yield target
+            return
         target.parent.mkdir(parents=True, exist_ok=True)
         prefix = f".{target.stem[:100]}-"
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=".part")

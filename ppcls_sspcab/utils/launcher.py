@@ -17,7 +17,14 @@ _SWITCH_OFF = "PPCLS_SSPCAB_NO_LAUNCHER"
 
 _MARK = "PPCLS_SSPCAB_LAUNCHED"
 
-_PROGRAMS = ("tools", "deploy", "benchmarks")  # folders beside the package
+# Programs that may lie anywhere, and where they lie in a checkout.
+_FACES = (
+    "tools/train.py",
+    "tools/eval.py",
+    "tools/infer.py",
+    "tools/export_model.py",
+    "deploy/export_model.py",
+)
 
 # Freed tensors stay with the process: handing each back to the kernel and faulting its pages in
 # again takes a third of a training step.
@@ -86,5 +93,6 @@ def _is_own_command() -> bool:
     return (
         path.stem == "ppcls-sspcab"
         or path in (package / "__main__.py", package / "integrations/paddleclas/__main__.py")
-        or any(path.is_relative_to(package.parent / folder) for folder in _PROGRAMS)
+        or Path(*path.parts[-2:]).as_posix() in _FACES
+        or path.is_relative_to(package.parent / "benchmarks")
     )

@@ -1,4 +1,4 @@
-"""One run at a time in an output folder, and nothing left there by runs that were killed."""
+"""One process at a time in an output folder, and nothing left there by runs that were killed."""
 
 from __future__ import annotations
 
@@ -13,19 +13,46 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from filelock import BaseFileLock, FileLock, Timeout
+
 from ppcls_sspcab.errors import OutputError
-from ppcls_sspcab.paths import RunFolder
+from ppcls_sspcab.paths import HOLDER_FILE, LOCK_FILE, RunFolder
 from ppcls_sspcab.utils.files import naming_output
 from ppcls_sspcab.utils.logger import get_logger
 
-try:
-    import fcntl
-except ImportError:  # Windows, where a folder is not guarded
-    fcntl = None  # type: ignore[assignment]
+# What a file system without locks answers.
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 
-LOCK_FILE = ".lock"
 
-_TAKEN = (errno.EACCES, errno.EAGAIN)
+def try_lock(path: str | os.PathLike[str]) -> BaseFileLock | None:
+    """Takes the lock whose file is ``path``, without waiting; missing folders are made.
+
+    The kernel holds it and ends it with this process, however that dies; processes that this one
+    forks do not keep it. The file stays. Where the file system has no locks, one is handed out
+    to everybody, with a warning.
+
+    Returns:
+        the lock, for its ``release()``; None while another process, or another call in this one,
+        holds it.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    lock = FileLock(path, blocking=False, thread_local=False, fallback_to_soft=False)
+    with naming_output(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout:
+            return None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            get_logger().warning(
+                f"{path}: this file system has no locks ({error.strerror}); going on without"
+            )
+    return lock
+
 
 _held: set[Path] = set()
 
@@ -34,52 +61,39 @@ _held: set[Path] = set()
 def folder_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
     """While the block runs, the folder is this process's own; unfinished files are removed first.
 
-    The kernel holds the lock and ends it with the process, however that dies; the file ``.lock``
-    stays and names the holder. It is a POSIX record lock, which forked reader processes do not
-    inherit, and which network file systems pass on to other machines. A process that holds the
-    folder may enter again: PaddleClas's engine evaluates in the midst of training.
+    A process that holds the folder may enter again: PaddleClas's engine evaluates in the midst of
+    training. The lock is that of :func:`try_lock` on ``.lock`` in the folder; a file beside it
+    names the holder.
 
     Raises:
         OutputError: another run holds the folder (it is named), or it cannot be written.
     """
-    path = Path(folder).absolute() / LOCK_FILE
-    if path in _held:
+    place = Path(folder).absolute()
+    if place in _held:
         yield
         return
-    with naming_output(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    _held.add(path)
+    lock, holder = try_lock(place / LOCK_FILE), place / HOLDER_FILE
+    if lock is None:
+        raise OutputError(_taken(place, holder))
+    _held.add(place)
     try:
-        _lock(handle, path)
-        _remove_unfinished(path.parent)
+        with naming_output(holder):
+            holder.write_text(_myself(), encoding="utf-8", errors="surrogateescape")
+        _remove_unfinished(place)
         yield
-        with suppress(OSError):
-            os.ftruncate(handle, 0)
     finally:
-        _held.discard(path)
-        os.close(handle)
+        _held.discard(place)
+        with suppress(OSError):
+            holder.unlink()
+        lock.release()
 
 
-def _lock(handle: int, path: Path) -> None:
-    if fcntl is None:
-        return
-    try:
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _TAKEN:
-            holder = os.pread(handle, 4096, 0).decode("utf-8", "replace").strip()
-            raise OutputError(_taken(path.parent, holder or "another run")) from None
-        get_logger().warning(f"{path}: this file system has no locks ({error}); going on without")
-        return
-    with naming_output(path):
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{_myself()}\n".encode("utf-8", "surrogateescape"), 0)
-
-
-def _taken(folder: Path, holder: str) -> str:
+def _taken(folder: Path, holder: Path) -> str:
+    name = "another run"
+    with suppress(OSError):
+        name = holder.read_text(encoding="utf-8", errors="replace") or name
     return (
-        f"{folder}: another run is writing there ({holder}); wait for it, or set another "
+        f"{folder}: another run is writing there ({name}); wait for it, or set another "
         "Global.output_dir"
     )
 

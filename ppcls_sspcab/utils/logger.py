@@ -1,23 +1,33 @@
-"""One logger: lines on standard error (above a progress bar, if there is one) and in a file."""
+"""One logger: short lines on standard error (above a progress bar), full ones in a file."""
 
 from __future__ import annotations
 
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ppcls_sspcab.utils.files import naming_output
 
-_FORMAT = logging.Formatter("[%(asctime)s] %(levelname)s: %(message)s", "%Y/%m/%d %H:%M:%S")
+_TIME = "%Y/%m/%d %H:%M:%S"
+
+
+class _ShortFormat(logging.Formatter):
+    """The time and the message, or the ``short`` form that the line was logged with."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = "" if record.levelno == logging.INFO else f"{record.levelname}: "
+        text = getattr(record, "short", None) or record.getMessage()
+        return f"[{self.formatTime(record, _TIME)}] {level}{text}"
 
 
 class _AboveTheBar(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
-        tqdm.write(self.format(record), file=sys.stderr)
+        with suppress(OSError, ValueError):  # nobody reads it any more; the file has it
+            tqdm.write(self.format(record), file=sys.stderr)
 
 
 class _WhileItCan(logging.FileHandler):
@@ -30,11 +40,15 @@ class _WhileItCan(logging.FileHandler):
 
 
 def get_logger() -> logging.Logger:
-    """The project's logger; its first use adds the handler for standard error."""
+    """The project's logger; its first use adds the handler for standard error.
+
+    A line longer than 80 characters is logged with ``extra={"short": ...}``, which the console
+    shows instead; the file of :func:`log_file` takes the line itself.
+    """
     logger = logging.getLogger("ppcls_sspcab")
     if not logger.handlers:
         handler = _AboveTheBar()
-        handler.setFormatter(_FORMAT)
+        handler.setFormatter(_ShortFormat())
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
         # PaddleClas adds a handler to the root logger; each line would appear twice.
@@ -52,7 +66,7 @@ def log_file(path: Path) -> Iterator[None]:
     with naming_output(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handler = _WhileItCan(path, encoding="utf-8", errors="surrogateescape")
-    handler.setFormatter(_FORMAT)
+    handler.setFormatter(logging.Formatter("[%(asctime)s] %(levelname)s: %(message)s", _TIME))
     logger = get_logger()
     logger.addHandler(handler)
     try:

@@ -1,4 +1,4 @@
-"""The processor of this machine: its name, and the cores that this process may use."""
+"""This machine's processor, and what of it and of the memory this process may use or has used."""
 
 from __future__ import annotations
 
@@ -31,21 +31,19 @@ def machine() -> str:
 
 
 def _physical_cores() -> int:
-    """Physical cores on which this process may run; hyper-threads of one core count once."""
+    """Physical cores, but no more than the processors on which this process may run.
+
+    Without psutil (a bare install, which only scores) hyper-threads count as cores.
+    """
     try:
-        cpus = os.sched_getaffinity(0)
-    except AttributeError:
-        return os.cpu_count() or 1
-    cores = set()
-    for cpu in cpus:
-        topology = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology")
-        try:
-            cores.add(
-                ((topology / "physical_package_id").read_text(), (topology / "core_id").read_text())
-            )
-        except OSError:
-            return len(cpus)
-    return len(cores)
+        usable = len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        usable = os.cpu_count() or 1
+    try:
+        import psutil
+    except ImportError:
+        return usable
+    return min(usable, psutil.cpu_count(logical=False) or usable)
 
 
 def _quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
@@ -66,6 +64,21 @@ def _quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgr
         if int(quota) > 0:
             quotas.append(int(quota) / int(period))
     return max(1, math.ceil(min(quotas))) if quotas else sys.maxsize
+
+
+def peak_memory_mib() -> float | None:
+    """This process's resident memory at its largest, in MiB; None on Windows."""
+    with suppress(OSError):
+        # Unlike getrusage's, this one does not count what the process was before it was executed.
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 2**10
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def vendor() -> str:

@@ -1,40 +1,50 @@
-"""The first import of Paddle by a command: a clear error if there is none, and no noise."""
+"""The first import of Paddle by a program: a clear error if there is none, and no noise."""
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
+import signal
 import sys
 import warnings
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 
 from ppcls_sspcab.errors import UserError
+
+# Nothing is compiled here, one thread is not faster, and graphs are Paddle's own affair.
+_NOISE = (
+    "No ccache found",
+    "When training, we now always track global mean",
+    "Tensor do not have 'place' interface",
+)
 
 
 def import_paddle() -> None:
     """Imports Paddle, of the CPU or the GPU build.
 
-    Left out are its warning about ``OMP_NUM_THREADS`` (one thread is not faster), about a missing
-    ccache (nothing is compiled here), and its notes on the compilation of graphs. What the user
-    has set (``GLOG_minloglevel``) stays.
+    Left out are its warnings that concern nobody here. What the user has set
+    (``GLOG_minloglevel``) stays, and so does what SIGTERM does.
 
     Raises:
-        UserError: no Paddle is installed.
+        UserError: no Paddle is installed, or what it needs is not.
     """
-    if importlib.util.find_spec("paddle") is None:
-        raise UserError(
-            "PaddlePaddle is not installed: pip install 'ppcls_sspcab[cpu]', or for a GPU the "
-            "build that https://www.paddlepaddle.org.cn/en/install/quick names"
-        )
     os.environ.setdefault("GLOG_minloglevel", "2")
-    warnings.filterwarnings("ignore", message="No ccache found")
-    warnings.filterwarnings("ignore", message="When training, we now always track global mean")
+    for message in _NOISE:
+        warnings.filterwarnings("ignore", message=message)
     said = io.StringIO()
     try:
         with redirect_stderr(said):
             import paddle  # noqa: F401 - imported for its effect
+    except ImportError as error:
+        reason = "is not installed" if error.name == "paddle" else f"cannot be imported ({error})"
+        raise UserError(
+            f"PaddlePaddle {reason}: pip install paddlepaddle, or for a GPU the build that "
+            "https://www.paddlepaddle.org.cn/en/install/quick names"
+        ) from error
     finally:
         for line in said.getvalue().splitlines():
             if "OMP_NUM_THREADS" not in line and "data parallel" not in line:
                 print(line, file=sys.stderr)
+    with suppress(ValueError):  # not in the main thread, where no handler can be set
+        # Paddle has put its own in place, which prints a C++ stack and aborts.
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ppcls_sspcab.errors import UserError
 from ppcls_sspcab.utils.machine import cpu_threads
-from ppcls_sspcab.utils.streams import stdout_to_stderr
+from ppcls_sspcab.utils.streams import quiet_stdout
 
 
 class PaddleProgram:
@@ -55,7 +55,7 @@ class PaddleProgram:
             (config.enable_mkldnn if onednn else config.disable_mkldnn)()
         else:
             _use_gpu(config, device)
-        with stdout_to_stderr():
+        with quiet_stdout():
             self._predictor = create_predictor(config)
         self._input = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
         self.outputs: list[str] = self._predictor.get_output_names()
@@ -72,7 +72,7 @@ class PaddleProgram:
 
     def _first_run(self) -> None:
         # The first run of oneDNN's kernels prints to standard output.
-        with stdout_to_stderr():
+        with quiet_stdout():
             self._predictor.run()
         self._run = self._predictor.run
 

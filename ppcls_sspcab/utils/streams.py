@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+# What Paddle's oneDNN kernels and paddle2onnx say when nothing is wrong.
+_NOISE = re.compile(
+    r"\s*$|ReduceMeanCheckIfOneDNNSupport|"
+    r"\[Paddle2ONNX\] (Start parsing|Use opset_version|PaddlePaddle model is exported)|"
+    r".*\[INFO\]\s+ONNX model saved in "
+)
+
 
 @contextmanager
-def stdout_to_stderr() -> Iterator[None]:
+def quiet_stdout() -> Iterator[None]:
     """While the block runs, what any code of this process writes to standard output (file
-    descriptor 1) goes to standard error.
+    descriptor 1) is held back; then its lines go to standard error, without known noise.
 
-    Paddle's oneDNN kernels and paddle2onnx print to standard output, where records are expected.
+    Standard error is left alone, so that a crash inside the block can still be read.
     """
     _flush()
     try:
@@ -23,13 +32,24 @@ def stdout_to_stderr() -> Iterator[None]:
         yield
         return
     try:
-        with suppress(OSError):
-            os.dup2(2, 1)
-        yield
+        with tempfile.TemporaryFile() as held:
+            os.dup2(held.fileno(), 1)
+            try:
+                yield
+            finally:
+                _flush()
+                os.dup2(kept, 1)
+                held.seek(0)
+                _pass_on(held.read().decode("utf-8", "replace"))
     finally:
-        _flush()
-        os.dup2(kept, 1)
         os.close(kept)
+
+
+def _pass_on(text: str) -> None:
+    for line in text.splitlines():
+        if not _NOISE.match(line):
+            with suppress(AttributeError, OSError, ValueError):
+                print(line, file=sys.stderr, flush=True)
 
 
 def _flush() -> None:

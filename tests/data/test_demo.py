@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from ppcls_sspcab.cli.main import main
 from ppcls_sspcab.data.datasets.mvtec import MVTecDataset
 from ppcls_sspcab.data.generated import CATEGORIES, DEFECTS, generate_demo, render
-from ppcls_sspcab.data.generated.__main__ import main
 from ppcls_sspcab.data.samples import load_mask
 from ppcls_sspcab.errors import DataError
 from ppcls_sspcab.image.decode import decode
@@ -88,12 +88,13 @@ def test_errors(tmp_path, capsys):
         generate_demo(tmp_path, 0, **{**SMALL, "train": 2})
     with pytest.raises(DataError, match="size"):
         generate_demo(tmp_path / "x", 0, size=16)
-    arguments = ["--size", "32", "--train", "2", "--test", "1", "--bad", "1"]
-    assert main(["--output", str(tmp_path), *arguments]) == 2
+    words = ["data", "generate", "--size", "32", "--train", "2", "--test", "1", "--bad", "1"]
+    words.append("--output")
+    assert main([*words, str(tmp_path)]) == 2
     assert "error: " in capsys.readouterr().err
-    assert main(["--output", str(tmp_path / "y"), *arguments]) == 0
+    assert main([*words, str(tmp_path / "y")]) == 0
     assert len(MVTecDataset(str(tmp_path / "y"), "mesh").train) == 2
-    assert main(["--output", str(tmp_path / "z"), *arguments, "--categories", "screw"]) == 0
+    assert main([*words, str(tmp_path / "z"), "--categories", "screw"]) == 0
     assert MVTecDataset.categories(str(tmp_path / "z")) == ["screw"]
-    assert main(["--output", str(tmp_path / "z"), *arguments, "--categories", "screws"]) == 2
+    assert main([*words, str(tmp_path / "z"), "--categories", "screws"]) == 2
     assert "did you mean 'screw'" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import soak
 from ppcls_sspcab.utils.weights import read_weights
 
 LONG = ("Global.epochs=400", "Global.model_selection=last", "Global.category=gasket")
+SECOND_EPOCH = "[Train][3/"  # of two steps each
 SHORT = ("Global.epochs=2", "Global.model_selection=last", "Global.category=gasket")
 
 
@@ -84,7 +86,7 @@ def start(config: Path, tmp_path: Path) -> Iterator[Callable[..., Run]]:
 
 def test_two_runs_into_one_folder_and_ctrl_c(start: Callable[..., Run], tmp_path: Path) -> None:
     first = start(*LONG, "DataLoader.Train.loader.num_workers=1")
-    first.until("[Train][Epoch 2/")
+    first.until(SECOND_EPOCH)
     second = start(*LONG)
     assert second.end() == 2
     (line,) = second.errors()
@@ -107,9 +109,33 @@ def test_two_runs_into_one_folder_and_ctrl_c(start: Callable[..., Run], tmp_path
     assert read_weights(latest)
 
 
+def test_a_containers_stop_saves_the_step_and_the_run_goes_on_bit_for_bit(
+    start: Callable[..., Run], tmp_path: Path
+) -> None:
+    epochs = ("Global.epochs=30", "Global.model_selection=last", "Global.category=gasket")
+    stopped = start(*epochs, output="stopped")
+    stopped.until(SECOND_EPOCH)
+    stopped.process.terminate()
+    assert stopped.end() == 130, stopped.said()
+    assert "Traceback" not in stopped.said() and "C++" not in stopped.said()
+    resumed = start(*epochs, "Global.checkpoints=latest", output="stopped")
+    assert resumed.end() == 0, resumed.said()
+    step = re.search(r"resuming after step (\d+)", resumed.said())
+    assert step is not None and 3 <= int(step[1]) < 60
+    whole = start(*epochs, output="whole")
+    assert whole.end() == 0, whole.said()
+    found, expected = (
+        read_weights(tmp_path / name / "gasket" / "detector.safetensors")
+        for name in ("stopped", "whole")
+    )
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        np.testing.assert_array_equal(found[key], value, err_msg=key)
+
+
 def test_a_killed_reader_process_is_reported(start: Callable[..., Run]) -> None:
     run = start(*LONG, "DataLoader.Train.loader.num_workers=1")
-    run.until("[Train][Epoch 2/")
+    run.until(SECOND_EPOCH)
     (worker, *_) = run.children()
     os.kill(worker, signal.SIGKILL)
     assert run.end() == 2, run.said()
@@ -120,7 +146,7 @@ def test_a_killed_reader_process_is_reported(start: Callable[..., Run]) -> None:
 
 def test_a_killed_run_leaves_no_reader_process(start: Callable[..., Run]) -> None:
     run = start(*LONG, "DataLoader.Train.loader.num_workers=1")
-    run.until("[Train][Epoch 2/")
+    run.until(SECOND_EPOCH)
     workers = run.children()
     assert workers
     run.process.kill()
@@ -151,7 +177,7 @@ def test_a_vanished_picture_is_named(
         "Global.cache_mb=0",
         f"DataLoader.Train.loader.num_workers={workers}",
     )
-    run.until("[Train][Epoch 2/")
+    run.until(SECOND_EPOCH)
     victim = sorted((data / "gasket" / "train" / "good").iterdir())
     for path in victim:
         path.unlink()

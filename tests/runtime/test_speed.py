@@ -12,7 +12,7 @@ from ppcls_sspcab.export.export import export_detector
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.runtime.speed import EAGER, Measured, Timing, to_markdown
 
-PROGRAM = Path(__file__).resolve().parents[2] / "deploy" / "benchmark.py"
+PROGRAM = Path(__file__).resolve().parents[2] / "deploy" / "speed.py"
 
 
 class Detector(nn.Layer):

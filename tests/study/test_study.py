@@ -54,7 +54,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def words(config: str, data: Path, *more: str) -> list[str]:
     output = str(data.parent / "out")
-    return ["benchmark", "-c", config, "--data", str(data), "--output", output, *more]
+    return ["study", "-c", config, "--data", str(data), "--output", output, *more]
 
 
 def starts(data: Path) -> dict[str, list[str]]:
@@ -386,7 +386,7 @@ def test_the_untrained_baseline_runs_in_a_process_of_its_own(
     more = ["-o", "Global.epochs=0", "-o", "Arch.Block=null", "-o", "Score.name=embedding"]
     more += ["-o", "Loss.Train=[{CELoss: {weight: 1.0}}]"]
     output = str(tmp_path / "out")
-    arguments = ["benchmark", "-c", str(tiny_yaml), "--data", str(demo_root), "--output", output]
+    arguments = ["study", "-c", str(tiny_yaml), "--data", str(demo_root), "--output", output]
     arguments += ["--categories", config.Global.category, "--seeds", "1", *more]
     assert main(arguments) == 0
     (row,) = json.loads((tmp_path / "out" / "benchmark.json").read_text())["rows"]

@@ -114,3 +114,13 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="a part of the path is a file"):
         atomic_write(tmp_path / "file" / "below", "x")
+
+
+def test_a_pipe_is_written_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    atomic_write(pipe, "text")
+    assert os.read(reading, 100) == b"text"
+    os.close(reading)
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]

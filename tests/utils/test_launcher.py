@@ -81,6 +81,13 @@ def test_what_the_user_has_set_stays(tmp_path):
 
 
 @linux
+def test_a_face_of_a_verb_is_restarted_wherever_it_lies(tmp_path):
+    (tmp_path / "tools").mkdir()
+    seen = report(start(write(tmp_path / "tools", name="train.py")))
+    assert "OMP_NUM_THREADS" in seen["set"]
+
+
+@linux
 @pytest.mark.parametrize(
     ("name", "preparation", "extra"),
     [
@@ -177,6 +184,24 @@ def test_threads_are_shared_between_local_ranks(monkeypatch):
     assert machine.cpu_threads() == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert machine.cpu_threads() == 3
+
+
+@pytest.mark.parametrize(("physical", "cores"), [(2, 2), (8, 4), (None, 4)])
+def test_physical_cores_but_no_more_than_the_affinity_leaves(monkeypatch, physical, cores):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 6, 7}, raising=False)
+    monkeypatch.setattr("psutil.cpu_count", lambda logical: physical)
+    assert machine._physical_cores() == cores
+    monkeypatch.setitem(sys.modules, "psutil", None)  # a bare install
+    assert machine._physical_cores() == 4
+
+
+@linux
+def test_peak_memory_is_what_was_once_used():
+    code = "from ppcls_sspcab.utils.machine import peak_memory_mib as peak\n"
+    code += "before = peak(); block = b'x' * (64 << 20); del block; print(peak() - before)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True)
+    assert 60 < float(done.stdout) < 80
 
 
 def test_mkl_is_set_on_amd_only(monkeypatch):

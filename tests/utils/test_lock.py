@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from ppcls_sspcab.errors import OutputError
-from ppcls_sspcab.utils.lock import LOCK_FILE, folder_lock
+from ppcls_sspcab.paths import HOLDER_FILE, LOCK_FILE
+from ppcls_sspcab.utils.lock import folder_lock, try_lock
 
 HOLDER = """
 import os, sys, time
@@ -52,8 +54,8 @@ def test_a_killed_run_holds_nothing_though_its_reader_lives(
     holder.kill()
     holder.wait(timeout=10)
     with folder_lock(tmp_path):
-        assert f"pid {os.getpid()} on " in (tmp_path / LOCK_FILE).read_text()
-    assert (tmp_path / LOCK_FILE).read_text() == ""
+        assert f"pid {os.getpid()} on " in (tmp_path / HOLDER_FILE).read_text()
+    assert not (tmp_path / HOLDER_FILE).exists()
 
 
 def test_the_holder_may_enter_again_and_gives_back_after_an_error(tmp_path: Path) -> None:
@@ -86,4 +88,34 @@ def test_unfinished_files_go_and_others_stay(tmp_path: Path) -> None:
         path.touch()
     with folder_lock(tmp_path):
         found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert found == {*kept, LOCK_FILE}
+    assert found == {*kept, LOCK_FILE, HOLDER_FILE}
+
+
+def test_a_lock_is_had_once_until_it_is_given_back(tmp_path: Path) -> None:
+    path = tmp_path / "deeper" / "run.lock"
+    first = try_lock(path)
+    assert first is not None
+    assert try_lock(path) is None  # nor for another thread of the process that holds it
+    first.release()
+    second = try_lock(path)
+    assert second is not None
+    second.release()
+
+
+def test_a_file_system_without_locks_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def flock(handle: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with folder_lock(tmp_path):
+        pass
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "WARNING" in line and str(tmp_path) in line and "has no locks" in line
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="a part of the path is a file"):
+        try_lock(tmp_path / "file" / ".lock")

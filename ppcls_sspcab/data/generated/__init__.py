@@ -1,7 +1,7 @@
 """A procedural data set in MVTec layout: an object (``gasket``), a texture (``mesh``), and, where
 it is asked for, an object at any angle with small defects (``screw``).
 
-``python -m ppcls_sspcab.data.generated --output DIR --seed 0`` writes it. The same seed gives the
+``ppcls-sspcab data generate --output DIR --seed 0`` writes it. The same seed gives the
 same pictures; a mask holds exactly the pixels that the defect changes. A part is a module with
 ``DEFECTS`` and ``draw``, named in ``PARTS``.
 """

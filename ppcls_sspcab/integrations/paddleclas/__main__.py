@@ -6,7 +6,7 @@
 ``tools/eval.py``, ``tools/infer.py`` and ``tools/export_model.py`` do, with the PaddleClas of
 ``PADDLECLAS_HOME`` or the one on the path; ``list`` prints every injected name.
 
-Exit codes: the script's own; 2 for a user's mistake, one line on standard error.
+Exit codes: the script's own, else those of :func:`ppcls_sspcab.utils.program.run_program`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ppcls_sspcab.errors import UserError, one_line
+from ppcls_sspcab.errors import UserError
 from ppcls_sspcab.utils.launcher import launch
+from ppcls_sspcab.utils.paddle_import import import_paddle
+from ppcls_sspcab.utils.program import run_program
 
 VERBS = ("train", "eval", "infer", "export")
 
@@ -29,21 +31,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         the exit code.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    return run_program(lambda: _run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _run(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(__doc__.strip())
         return 0 if words else 2
     launch()
-    try:
-        if words[0] == "list":
-            _list()
-        elif words[0] in VERBS:
-            _run_verb(words[0], words[1:])
-        else:
-            _run_script(words[0], words[1:])
-    except UserError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 2
+    import_paddle()
+    if words[0] == "list":
+        _list()
+    elif words[0] in VERBS:
+        _run_verb(words[0], words[1:])
+    else:
+        _run_script(words[0], words[1:])
     return 0
 
 

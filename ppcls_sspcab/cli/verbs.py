@@ -1,0 +1,185 @@
+"""What each verb of the console command does with its options; each returns the exit code.
+
+Whatever is slow to import is imported by the verb that needs it: ``--help`` is to be quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from ppcls_sspcab.engine.engine import Engine
+
+Mode = Literal["train", "eval", "infer", "export"]
+
+RUNS_FAILED = 1
+DATA_WRONG = 2
+ANOMALY_FOUND = 3
+
+
+def train(options: argparse.Namespace) -> int:
+    engine = _engine(options, "train")
+    if engine is not None:
+        engine.train()
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    engine = _engine(options, "eval")
+    if engine is not None:
+        engine.eval(report=options.report)
+    return 0
+
+
+def predict(options: argparse.Namespace) -> int:
+    engine = _engine(options, "infer")
+    if engine is None:
+        return 0
+    found = engine.infer(
+        options.inputs or None,
+        output=options.output,
+        output_format=options.format,
+        threshold=options.threshold,
+        save_maps=options.save_maps,
+    )
+    return ANOMALY_FOUND if found and options.fail_on_anomaly else 0
+
+
+def export(options: argparse.Namespace) -> int:
+    engine = _engine(options, "export")
+    if engine is not None:
+        engine.export(
+            options.format.split(","), options.input, options.max_drop if options.int8 else None
+        )
+    return 0
+
+
+def refit(options: argparse.Namespace) -> int:
+    engine = _engine(options, "export")
+    if engine is not None:
+        from ppcls_sspcab.engine.refit import refit
+
+        refit(engine.config, options.good)
+    return 0
+
+
+def calibrate(options: argparse.Namespace) -> int:
+    from ppcls_sspcab.runtime.calibrate import calibrate
+
+    calibrate(
+        options.model,
+        options.good,
+        options.target_fpr,
+        options.backend,
+        options.precision,
+        options.on_error,
+    )
+    return 0
+
+
+def convert(options: argparse.Namespace) -> int:
+    from ppcls_sspcab.utils.weights import convert
+
+    convert(options.source, options.destination)
+    print(options.destination)
+    return 0
+
+
+def study(options: argparse.Namespace) -> int:
+    from ppcls_sspcab.study.study import benchmark
+
+    complete = benchmark(
+        options.config,
+        Path(options.output),
+        overrides=options.override,
+        data_root=options.data,
+        categories=options.categories,
+        seeds=options.seeds,
+        devices=options.devices.split(","),
+        diagnose=options.diagnose,
+    )
+    return 0 if complete else RUNS_FAILED
+
+
+def schema(options: argparse.Namespace) -> int:
+    import json
+
+    from ppcls_sspcab.config.config import load_plugins
+    from ppcls_sspcab.config.json_schema import json_schema
+    from ppcls_sspcab.config.page import markdown
+    from ppcls_sspcab.utils.files import atomic_write
+    from ppcls_sspcab.utils.paddle_import import import_paddle
+
+    import_paddle()
+    load_plugins(options.plugin)
+    found = json_schema()
+    text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+    if options.markdown:
+        text = markdown(found)
+    if options.output:
+        atomic_write(Path(options.output), text)
+    else:
+        print(text, end="")
+    return 0
+
+
+def data_check(options: argparse.Namespace) -> int:
+    from ppcls_sspcab.data.check import check
+
+    return 0 if check(options.root, options.dataset, options.category) else DATA_WRONG
+
+
+def data_generate(options: argparse.Namespace) -> int:
+    from ppcls_sspcab.data.generated import generate_demo
+
+    generate_demo(
+        options.output,
+        options.seed,
+        size=options.size,
+        train=options.train,
+        test=options.test,
+        bad=options.bad,
+        categories=options.categories.split(","),
+    )
+    print(f"{options.output}: {', '.join(options.categories.split(','))}")
+    return 0
+
+
+def demo(options: argparse.Namespace) -> int:
+    _prepare_paddle()
+    from ppcls_sspcab.cli.demo import run_demo
+
+    return run_demo(Path(options.config), Path(options.output))
+
+
+def _engine(options: argparse.Namespace, mode: Mode) -> Engine | None:
+    """The engine for a verb, or None when ``--print-config`` was all that was asked."""
+    from ppcls_sspcab.config.load import load_config
+
+    config = load_config(options.config, options.override)
+    if options.print_config:
+        print(config.to_yaml(), end="")
+        return None
+    _prepare_paddle()
+    if config.Global.engine == "paddleclas":
+        from ppcls_sspcab.integrations.paddleclas.engine import PaddleClasEngine
+
+        return PaddleClasEngine(config, mode)
+    from ppcls_sspcab.engine.engine import Engine
+
+    return Engine(config, mode)
+
+
+def _prepare_paddle() -> None:
+    """Restarts this process in the environment that is fast, and loads Paddle."""
+    from ppcls_sspcab.utils.launcher import launch
+    from ppcls_sspcab.utils.logger import get_logger
+    from ppcls_sspcab.utils.paddle_import import import_paddle
+
+    settings = launch()
+    import_paddle()
+    if settings:
+        names = sorted({"MALLOC_*" if name.startswith("MALLOC_") else name for name in settings})
+        get_logger().info(f"environment set for speed: {' '.join(names)}")
