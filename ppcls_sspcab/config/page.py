@@ -45,7 +45,7 @@ _FILES = """\
 | `tiles.yaml` | large pictures, seen in tiles |
 | `demo.yaml` | generated pictures, from scratch |
 | `mvtec/` | MVTec AD at full length (`paper.yaml`, 256 x 256 steps) and with 10,000 steps \
-(`short.yaml`), for `benchmark` ([benchmark.md](benchmark.md)); not run on a GPU yet |
+(`short.yaml`), for `study` ([study.md](study.md)); not run on a GPU yet |
 | `variants/` | CutPaste `normal`, `scar`, `union`, `3way` |
 | `ablations/` | without SSPCAB, kernel density, deeper head |
 """
