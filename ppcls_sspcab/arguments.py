@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ppcls_sspcab.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
+    from pydantic import TypeAdapter
     from pydantic_core import ErrorDetails
 
 _LARGEST_FLOAT = 3.4e38  # of float32, in which the networks compute
@@ -27,12 +28,13 @@ _WANTED = {
     "bool_type": "true or false",
     "list_type": "a list",
     "tuple_type": "a list",
+    "sequence_str": "a list",
     "dict_type": "a mapping",
+    "mapping_type": "a mapping",
     "model_type": "a mapping",
     "none_required": "null",
     "callable_type": "a function",
     "literal_error": "{expected}",
-    "is_instance_of": "{class}",
     "greater_than": "above {gt}",
     "greater_than_equal": "at least {ge}",
     "less_than": "below {lt}",
@@ -91,7 +93,7 @@ def check_type(value: Any, hint: Any, key: str) -> None:
         ConfigError: the value is of another type (an int passes as a float, a list as a tuple),
             an infinity, or beyond what float32 or int64 hold.
     """
-    from pydantic import ConfigDict, TypeAdapter, ValidationError
+    from pydantic import ConfigDict, TypeAdapter
     from pydantic.errors import PydanticUserError
 
     refuse_extremes(value, key)
@@ -100,15 +102,9 @@ def check_type(value: Any, hint: Any, key: str) -> None:
         adapter = TypeAdapter(hint, config=strict)
     except PydanticUserError:  # an annotation that pydantic knows nothing of
         return
-    try:
-        try:
-            text = json.dumps(value)
-        except (TypeError, ValueError):  # no value of a YAML: an object that the program gives
-            adapter.validate_python(value)
-        else:
-            adapter.validate_json(text)  # which knows one kind of list, as YAML does
-    except ValidationError as error:
-        raise _wrong_type(error.errors(include_url=False), hint, key) from error
+    errors = _errors(adapter, value)
+    if errors:
+        raise _wrong_type(errors, hint, key)
 
 
 def refuse_extremes(value: Any, key: str) -> None:
@@ -160,7 +156,30 @@ def parameters_of(target: Callable[..., Any]) -> tuple[dict[str, inspect.Paramet
     return accepted, takes_any
 
 
+def _errors(adapter: TypeAdapter[Any], value: Any) -> list[ErrorDetails]:
+    from pydantic import ValidationError
+
+    try:
+        adapter.validate_python(value)
+        return []
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+    if any(error["type"] in ("list_type", "tuple_type") for error in errors):
+        # JSON knows one kind of list, as YAML does.
+        try:
+            adapter.validate_json(json.dumps(value))
+            return []
+        except ValidationError as error:
+            return error.errors(include_url=False)
+        except (TypeError, ValueError):  # an object that no YAML holds
+            pass
+    return errors
+
+
 def _wanted(error: ErrorDetails) -> str:
+    if error["type"] == "is_instance_of":
+        name = error["ctx"]["class"]
+        return "a list" if name == "Sequence" else name
     if error["type"] in _WANTED:
         return _WANTED[error["type"]].format(**error.get("ctx", {}))
     return error["msg"].removeprefix("Input should be ")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -112,18 +113,23 @@ def load_plugins(modules: list[str]) -> None:
     """Imports modules, which may lie in the working directory.
 
     Raises:
-        ConfigError: a module that cannot be found.
+        ConfigError: a module that cannot be found or read.
     """
     if modules and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     for index, module in enumerate(modules):
+        key = f"Global.plugins.{index}"
+        if module.endswith(".py"):
+            raise ConfigError(key, f"name the module, {module[:-3]!r}, and not its file")
         try:
             importlib.import_module(module)
         except ModuleNotFoundError as error:
             raise ConfigError(
-                f"Global.plugins.{index}",
+                key,
                 f"no module {error.name!r}; it must lie on PYTHONPATH or in the working directory",
             ) from error
+        except (ImportError, SyntaxError, ValueError) as error:
+            raise ConfigError(key, f"{module!r} cannot be imported: {error}") from error
 
 
 @contextmanager
@@ -169,7 +175,6 @@ def _section_at(keys: list[Any]) -> type[Section]:
     section: type[Section] = Sections
     for key in keys:
         annotation = section.model_fields[key].annotation
-        section = next(
-            part for part in (annotation, *get_args(annotation)) if issubclass(part, Section)
-        )
+        kinds = filter(inspect.isclass, (annotation, *get_args(annotation)))
+        section = next(kind for kind in kinds if issubclass(kind, Section))
     return section

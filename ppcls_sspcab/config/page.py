@@ -19,11 +19,11 @@ One YAML with PaddleClas's sections. `_BASE_: other.yaml` (or a list) inherits; 
 lists and plain values replace, and a section whose `name` differs from the inherited one starts
 afresh, so that no argument of another class stays behind (what every class shares stays:
 `transform_ops`, and in `Threshold` how the pictures are held out). A file that is neither beside
-the one that names it nor in the working directory is looked for among the shipped ones: `_BASE_:
-cutpaste_sspcab_cpu.yaml` works from any folder, and so does `-c demo.yaml`.
+the one that names it nor in the working directory is looked for among the shipped ones, so
+`_BASE_: cutpaste_sspcab_cpu.yaml` works from any folder, and so does `-c demo.yaml`.
 
-`-o Section.key=value` overrides from the command line; list items go by number (`-o
-Loss.Train.1.SSPCABLoss.weight=1`), and the value is parsed as YAML. `--print-config` shows the
+`-o Section.key=value` overrides from the command line; list items go by number, as in
+`-o Loss.Train.1.SSPCABLoss.weight=1`, and the value is parsed as YAML. `--print-config` shows the
 outcome. From Python: `load_config("own.yaml", {"Global.seed": 1})`. A wrong key or value is one
 line with the file, the key and the nearest right one; the exit code is 2.
 
@@ -45,7 +45,7 @@ _FILES = """\
 | `tiles.yaml` | large pictures, seen in tiles |
 | `demo.yaml` | generated pictures, from scratch |
 | `mvtec/` | MVTec AD at full length (`paper.yaml`, 256 x 256 steps) and with 10,000 steps \
-(`short.yaml`), for `benchmark` ([benchmark.md](benchmark.md)); not run on a GPU yet |
+(`short.yaml`), for `study` ([study.md](study.md)); not run on a GPU yet |
 | `variants/` | CutPaste `normal`, `scar`, `union`, `3way` |
 | `ablations/` | without SSPCAB, kernel density, deeper head |
 """

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from ppcls_sspcab.config.load import COMMAND_LINE, load_config
-from ppcls_sspcab.config.schema import GlobalSection, Sections
 from ppcls_sspcab.errors import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -110,6 +110,8 @@ def test_overrides_are_parsed_as_yaml_and_reach_into_lists() -> None:
         ),
         ("Threshold: {held_out_shar: 0.5}", "Threshold.held_out_shar", "'held_out_share'"),
         ("EMA: {}", "EMA.decay", "is required"),
+        ("EMA: {decay: 0.9, decya: 1}", "EMA.decya", "did you mean 'decay'"),
+        ("Infer: {batch_sise: 1}", "Infer.batch_sise", "did you mean 'batch_size'"),
         ("3: 4", "3", "unknown section"),
         ("Density: {name: x, 3: 4}", "Density.3", "must be a text"),
         ("AMP: {scale_loss: .nan}", "AMP.scale_loss", "must be a number of at most"),
@@ -191,9 +193,16 @@ def test_a_plugin_that_is_not_there_is_named(tmp_path: Path) -> None:
         config.load_plugins()
 
 
-def test_the_documentation_names_every_global_key_and_section() -> None:
-    text = (CONFIGS.parent / "docs" / "configuration.md").read_text(encoding="utf-8")
-    for name in GlobalSection.model_fields:
-        assert f"`{name}`" in text, name
-    for section in Sections.model_fields:
-        assert section in text, section
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [("own.py", "name the module, 'own'"), ("broken", "'broken' cannot be imported: invalid")],
+)
+def test_a_plugin_that_cannot_be_read_is_named(
+    module: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "x = = 1", "broken.py")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    with pytest.raises(ConfigError, match=text) as caught:
+        load_config(BASE, [f"Global.plugins=[yaml, {module}]"]).load_plugins()
+    assert (caught.value.key, caught.value.file) == ("Global.plugins.1", COMMAND_LINE)

@@ -78,7 +78,7 @@ def test_each_configuration_stands_beside_its_baselines(short: str) -> None:
     for config in (untrained, plain):
         assert config.Arch["Block"] is None
         assert config.Loss.Train == [{"CELoss": {"weight": 1.0}}]
-    assert plain.run == full.run and plain.Score == full.Score
+    assert plain.Global == full.Global and plain.Score == full.Score
     assert full.tree == load_config(short).tree | {"Global": full.tree["Global"]}
 
 

@@ -67,7 +67,7 @@ class CutPaste:
     if none does, the patch is as long as the picture.
 
     Args:
-        variant: which views.
+        variant: which views; ``3way`` has three classes, the others two.
         area_ratio: range of the rectangle's share of the picture's area, uniform.
         aspect_ratio: range of the rectangle's height / width, log-uniform.
         scar_width, scar_length: ranges of the strip's sides, uniform, in pixels of a picture whose
