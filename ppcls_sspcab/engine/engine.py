@@ -12,6 +12,7 @@ import numpy as np
 import paddle
 
 from ppcls_sspcab.config.config import Config
+from ppcls_sspcab.config.parts import check_parts
 from ppcls_sspcab.data.build import build_dataset, build_store, categories, good_stores, open_store
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.detector.accelerated import accelerated
@@ -49,6 +50,7 @@ class Engine:
         self.mode = mode
         with config.naming_files():
             config.load_plugins()
+            check_parts(config)
             _set_device(config.Global.device)
             if mode == "train" and config.Global.pretrained_model:
                 raise ConfigError(

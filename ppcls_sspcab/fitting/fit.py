@@ -26,7 +26,6 @@ from ppcls_sspcab.detector.detector import Detector
 from ppcls_sspcab.detector.run import Outputs, detect
 from ppcls_sspcab.detector.threshold.calibration import Calibration, spread
 from ppcls_sspcab.detector.threshold.out_of_fold import out_of_fold
-from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.fitting.run import (
     combine,
     fitting_features,
@@ -89,7 +88,7 @@ def fit_detector(
             )
         else:
             parts, pixels = _out_of_fold(network, config, features)
-        detector.image_score.align(parts)
+        detector.image_score.standardize(parts)
         if chooses_score(config) and held_out is not None:
             aurocs = score_aurocs(detector, config, held_out, parts)
             section, parts = _choose(detector, config, aurocs, parts)
@@ -133,7 +132,7 @@ def _choose(
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Gives the detector the score that they speak for, and returns its section and parts."""
     best = list(aurocs).index(chosen_score(aurocs))
-    candidates = detector.image_score.candidates()
+    candidates = list(detector.image_score.candidates().values())
     columns = detector.image_score.split(parts)
     detector.image_score = candidates[best]
     return candidate_sections(config)[best], columns[best]
@@ -159,18 +158,8 @@ def _weakened(
 def _calibrate(detector: Detector, config: Config, good_scores: np.ndarray) -> Calibration:
     method = build_threshold(config)
     validation = config.calibration.validation
-    if not method.needs_bad_scores:
-        if validation is not None:
-            raise ConfigError(
-                "Threshold.validation", f"{type(method).__name__} needs good pictures only"
-            )
-        return method.fit(good_scores)
     if validation is None:
-        raise ConfigError(
-            "Threshold.validation",
-            f"{type(method).__name__} needs a validation set of your own: {{good: FOLDER, bad: "
-            "FOLDER}, pictures that are in no test set",
-        )
+        return method.calibrate(good_scores)
     scores = []
     for label, kind in enumerate(("good", "bad")):
         samples = [
@@ -186,7 +175,7 @@ def _calibrate(detector: Detector, config: Config, good_scores: np.ndarray) -> C
             f"scoring {kind}",
         )
         scores.append(np.concatenate([batch["score"] for batch in batches]))
-    return method.fit(*scores)
+    return method.calibrate(*scores)
 
 
 def _calibrate_pixels(

@@ -13,7 +13,7 @@ from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.detector.build import tiling_section
 from ppcls_sspcab.detector.card import DetectorCard
-from ppcls_sspcab.detector.file import write_detector
+from ppcls_sspcab.detector.file import without_weights, write_detector
 from ppcls_sspcab.engine.checkpoint import Progress
 from ppcls_sspcab.fitting.fit import fit_detector
 from ppcls_sspcab.utils.distributed import is_first, wait_for_first
@@ -41,7 +41,7 @@ def save_detector(
     fitted = fit_detector(network, config, good, held_out)
     calibration = fitted.calibration
     card = DetectorCard(
-        arch={**config["Arch"], "pretrained": False},
+        arch=without_weights(config["Arch"]),
         density=dict(config["Density"]),
         preprocess=config.Preprocess,
         category=config.Global.category,

@@ -44,7 +44,7 @@ def synthetic_auroc(
     with accelerated(detector):
         detector.fit(fitting_features(detector, good, *reading))
         parts, _ = stored_parts(detector, held_out, *reading, "validating", pixels=1)
-        detector.image_score.align(parts)
+        detector.image_score.standardize(parts)
         aurocs = score_aurocs(detector, config, held_out, parts)
     if was_training:
         network.train()
@@ -87,6 +87,6 @@ def score_aurocs(
     columns = detector.image_score.split(np.concatenate([good_parts, bad_parts]))
     candidates = detector.image_score.candidates()
     return {
-        score.name: float(image_auroc(labels, combine(score, parts)))
-        for score, parts in zip(candidates, columns, strict=True)
+        name: float(image_auroc(labels, combine(score, parts)))
+        for (name, score), parts in zip(candidates.items(), columns, strict=True)
     }
