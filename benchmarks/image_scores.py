@@ -122,14 +122,16 @@ def score_figures(config: Config, network: nn.Layer) -> tuple[dict[str, float], 
     with accelerated(detector):
         detector.fit(fitting_features(detector, good, size))
         good_parts, _ = stored_parts(detector, held_out, size, "held-out", pixels=1)
-        detector.image_score.align(good_parts)
+        detector.image_score.standardize(good_parts)
         synthetic = score_aurocs(detector, config, held_out, good_parts)
         parts, _ = stored_parts(detector, test, size, "testing", pixels=1)
     labels = np.array([sample.label for sample in test.samples])
     columns = detector.image_score.split(parts)
     tested = {
-        score.name: float(image_auroc(labels, combine(score, own)))
-        for score, own in zip(detector.image_score.candidates(), columns, strict=True)
+        name: float(image_auroc(labels, combine(score, own)))
+        for (name, score), own in zip(
+            detector.image_score.candidates().items(), columns, strict=True
+        )
     }
     return synthetic, tested
 

@@ -1,21 +1,41 @@
 """Typed registries: the one place where a name in a YAML becomes a class.
 
-Each registry states in ``contract`` what may be registered there. A package that belongs to a
-registry is imported, with every module in it, at the first look-up, so that adding a class takes
-one new file in that folder and nothing else.
+Each registry states in ``contract`` what may be registered there; a class that lacks some of it is
+refused where its name is looked up. A package that belongs to a registry is imported, with every
+module in it, at the first look-up, so that adding a class takes one new file in that folder and
+nothing else. docs/plugins.md has an example for each registry.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 from ppcls_sspcab.arguments import check_arguments, parameters_of, refuse_misspelt
+from ppcls_sspcab.contract import Contract
 from ppcls_sspcab.errors import ConfigError, did_you_mean
 
 T = TypeVar("T", bound=Callable[..., Any])
+
+
+class UnknownName(ConfigError):
+    """A name that nothing is registered under.
+
+    Args:
+        key: dotted key of the configuration where the name stands.
+        kind: what is looked for, in the singular.
+        name: the name.
+        known: the registered names.
+        note: what else is to be said.
+    """
+
+    def __init__(
+        self, key: str, kind: str, name: object, known: Iterable[str], note: str = ""
+    ) -> None:
+        super().__init__(key, f"unknown {kind} {name!r}{did_you_mean(str(name), known)}{note}")
+        self.what = f"unknown {kind} {name!r}"
 
 
 class Registry(Generic[T]):
@@ -23,14 +43,14 @@ class Registry(Generic[T]):
 
     Args:
         kind: what it holds, in the singular, as error messages say it ("density").
-        contract: what a registered class takes and returns.
+        contract: what a registered class takes, has and returns.
         package: the package whose modules register into it; imported at the first look-up.
     """
 
-    def __init__(self, kind: str, contract: str, package: str | None = None) -> None:
+    def __init__(self, kind: str, contract: Contract, package: str | None = None) -> None:
         self.kind = kind
         self.contract = contract
-        self.__doc__ = contract
+        self.__doc__ = contract.text
         self._package = package
         self._entries: dict[str, T] = {}
 
@@ -68,15 +88,17 @@ class Registry(Generic[T]):
             key: dotted key of the configuration where the name stands, for the error.
 
         Raises:
-            ConfigError: nothing of that name; the near matches are listed.
+            UnknownName: nothing of that name; the near matches are listed.
+            ConfigError: what is registered breaks the contract.
         """
         self._import_package()
+        key = key or self.kind
         try:
-            return self._entries[name]
+            entry = self._entries[name]
         except (KeyError, TypeError):
-            raise ConfigError(
-                key or self.kind, f"unknown {self.kind} {name!r}{did_you_mean(name, self._entries)}"
-            ) from None
+            raise UnknownName(key, self.kind, name, self._entries) from None
+        self._refuse(self.contract.breach_of(entry), entry, key)
+        return entry
 
     def build(self, section: Mapping[str, Any], key: str, **context: Any) -> Any:
         """Builds what ``section`` describes.
@@ -88,14 +110,17 @@ class Registry(Generic[T]):
                 if the constructor takes it and the section does not set it.
 
         Raises:
-            ConfigError: an unknown name or argument, a wrong type, or a value the class refuses.
+            ConfigError: an unknown name or argument, a wrong type, a value the class refuses, or a
+                class that breaks the contract.
         """
         entry, arguments = self.resolve(section, key, context)
         try:
-            return entry(**arguments)
+            built = entry(**arguments)
         except (ValueError, OverflowError, MemoryError) as error:
             reason = str(error) or "takes more memory than there is"
             raise ConfigError(key, reason) from error
+        self._refuse(self.contract.breach_of_object(built), entry, key)
+        return built
 
     def resolve(
         self, section: Mapping[str, Any], key: str, context: Mapping[str, Any]
@@ -120,6 +145,10 @@ class Registry(Generic[T]):
         check_arguments(entry, arguments, key, known)
         return entry, arguments
 
+    def _refuse(self, breach: str | None, entry: T, key: str) -> None:
+        if breach is not None:
+            raise ConfigError(key, f"the {self.kind} {_origin(entry)} {breach}")
+
     def _import_package(self) -> None:
         if self._package is None:
             return
@@ -135,116 +164,187 @@ def _origin(entry: Callable[..., Any]) -> str:
 
 BACKBONES: Registry = Registry(
     "backbone",
-    "A function ``(pretrained: bool | str = False, **kwargs) -> paddle.nn.Layer`` whose layer maps "
-    "float32 [N, 3, H, W] to one feature map [N, C, h, w], before pooling, and has the attribute "
-    "``num_features: int`` (C); ``default_replace``, where ``Arch.Block.replace: auto`` puts the "
-    "block, may be None or absent.",
+    Contract(
+        "A function ``(pretrained: bool | str = False, **kwargs) -> paddle.nn.Layer`` whose layer "
+        "maps float32 [N, 3, H, W] to one feature map [N, C, h, w], before pooling, and has the "
+        "attribute ``num_features: int`` (C); ``default_replace``, where ``Arch.Block.replace: "
+        "auto`` puts the block, may be None or absent.",
+        takes=("pretrained",),
+        attributes=("num_features",),
+    ),
     package="ppcls_sspcab.arch",
 )
 
 BLOCKS: Registry = Registry(
     "block",
-    "A ``paddle.nn.Layer`` built as ``Block(channels: int, **kwargs)`` that maps [N, channels, h, "
-    "w] to the same shape and, after each forward, has ``last = (input, output)``, a plain tuple "
-    "and no property, which ``to_static`` could not follow.",
+    Contract(
+        "A ``paddle.nn.Layer`` built as ``Block(channels: int, **kwargs)`` that maps [N, channels, "
+        "h, w] to the same shape and, after each forward, has ``last = (input, output)``, a plain "
+        "tuple and no property, which ``to_static`` could not follow.",
+        base="paddle.nn.Layer",
+        takes=("channels",),
+        methods={"forward": ("x",)},
+    ),
     package="ppcls_sspcab.arch",
 )
 
 HEADS: Registry = Registry(
     "head",
-    "A ``paddle.nn.Layer`` built as ``Head(embedding_size: int, class_num: int, **kwargs)`` that "
-    "maps the embedding [N, embedding_size] to logits [N, class_num].",
+    Contract(
+        "A ``paddle.nn.Layer`` built as ``Head(embedding_size: int, class_num: int, **kwargs)`` "
+        "that maps the embedding [N, embedding_size] to logits [N, class_num].",
+        base="paddle.nn.Layer",
+        takes=("embedding_size", "class_num"),
+        methods={"forward": ("embedding",)},
+    ),
     package="ppcls_sspcab.arch",
 )
 
 ARCHITECTURES: Registry = Registry(
     "architecture",
-    "A ``paddle.nn.Layer`` built from the section ``Arch``; ``forward(images, label=None)`` "
-    "returns the dict that the losses read.",
+    Contract(
+        "A ``paddle.nn.Layer`` built from the section ``Arch``. ``embed(images)`` maps float32 "
+        "[N, 3, H, W] to the embedding [N, D], by way of the layer ``backbone``; "
+        "``forward(images, label=None)`` returns the dict that the losses read, ``logits`` [N, K] "
+        "and ``embedding`` among it. It has ``embedding_size`` (D) and ``class_num`` (K). For the "
+        "image score ``logit`` it needs the layer ``head``, for SSPCABError the list ``blocks``, "
+        "for ``Global.freeze_steps`` the methods ``freeze_backbone`` and ``unfreeze_backbone``.",
+        base="paddle.nn.Layer",
+        methods={"forward": ("images", "[label]"), "embed": ("images",)},
+        attributes=("backbone", "embedding_size", "class_num"),
+    ),
     package="ppcls_sspcab.arch",
 )
 
 LOSSES: Registry = Registry(
     "loss",
-    "A ``paddle.nn.Layer`` built as ``Loss(**kwargs)``; ``forward(output, label)`` takes the dict "
-    "that the architecture returned and labels int64 [N, 1], and returns a dict with exactly one "
-    "key, the loss's class name, and a scalar.",
+    Contract(
+        "A ``paddle.nn.Layer`` built as ``Loss(**kwargs)``; ``forward(output, label)`` takes the "
+        "dict that the architecture returned and labels int64 [N, 1], and returns a dict with "
+        "exactly one key, the loss's class name, and a scalar.",
+        base="paddle.nn.Layer",
+        methods={"forward": ("output", "label")},
+    ),
     package="ppcls_sspcab.loss",
 )
 
 DATASETS: Registry = Registry(
     "dataset",
-    "A class built as ``Dataset(data_root: str, category: str, **kwargs)`` that only lists files: "
-    "``train`` and ``test`` are lists of ``Sample``, ``categories(data_root)`` (a classmethod) "
-    "the names that ``category: all`` runs through. Raises DataError.",
+    Contract(
+        "A class built as ``Dataset(data_root: str, category: str, **kwargs)`` that only lists "
+        "files: ``train`` (good pictures alone) and ``test`` are lists of "
+        "``ppcls_sspcab.data.samples.Sample``; ``categories(data_root)``, a class method, returns "
+        "the names that ``category: all`` runs through. Raises DataError.",
+        takes=("data_root", "category"),
+        class_methods={"categories": ("data_root",)},
+        attributes=("train", "test"),
+    ),
     package="ppcls_sspcab.data.datasets",
 )
 
 TRANSFORMS: Registry = Registry(
     "transform",
-    "A class whose ``draw(rng: numpy Generator, height, width)`` returns every random parameter "
-    "and whose ``apply(image uint8 [H, W, 3], parameters)`` uses them and draws nothing. An "
-    "augmentation returns uint8 [H, W, 3]; a view transform, last in the list, returns uint8 "
-    "[V, H, W, 3] and has ``labels`` (V class numbers) and ``class_num``.",
+    Contract(
+        "A class whose ``draw(rng: numpy Generator, height, width)`` returns every random "
+        "parameter and whose ``apply(image uint8 [H, W, 3], parameters)`` uses them and draws "
+        "nothing. An augmentation returns uint8 [H, W, 3]; a view transform, last in the list, "
+        "returns uint8 [V, H, W, 3] and has ``labels`` (V class numbers) and ``class_num``.",
+        methods={"draw": ("rng", "height", "width"), "apply": ("image", "parameters")},
+    ),
     package="ppcls_sspcab.data.transforms",
 )
 
 DENSITIES: Registry = Registry(
     "density",
-    "A ``paddle.nn.Layer`` with buffers; ``fit(embeddings float [N, D])`` fills them, "
-    "``forward(embedding float32 [N, D])`` returns anomaly scores float32 [N], larger is worse.",
+    Contract(
+        "A ``Density`` built as ``Density(embedding_size: int, **kwargs)``; "
+        "``estimate(points float64 [N, D])`` returns the values of its buffers for good pictures, "
+        "``distances(points float32 [N, D])`` their anomaly scores float32 [N], larger is worse. "
+        "Points are embeddings, already normalised.",
+        base="ppcls_sspcab.detector.density.base.Density",
+        takes=("embedding_size",),
+        methods={"estimate": ("points",), "distances": ("points",)},
+    ),
     package="ppcls_sspcab.detector.density",
 )
 
 THRESHOLDS: Registry = Registry(
     "threshold",
-    "A class whose ``fit(good_scores float [N])`` returns a ``Calibration``.",
+    Contract(
+        "A ``Threshold``; ``fit(good_scores float64 [N])`` returns a ``Calibration``. One that "
+        "defines ``fit(good_scores, bad_scores)`` is given the scores of the pictures that "
+        "``Threshold.validation`` names.",
+        base="ppcls_sspcab.detector.threshold.base.Threshold",
+        methods={"fit": ("good_scores", "[bad_scores]")},
+    ),
     package="ppcls_sspcab.detector.threshold",
 )
 
 IMAGE_SCORES: Registry = Registry(
     "image score",
-    "A ``ppcls_sspcab.detector.scores.base.ImageScore``, built from the section ``Score`` with "
-    "``density``, a function that builds the density of section ``Density``, and the ``network`` "
-    "and its ``image_size`` if it takes them; "
-    "``fit(features)`` learns good pictures, ``forward(features, anomaly_map)`` returns anomaly "
-    "scores float32 [N], larger is worse.",
+    Contract(
+        "An ``ImageScore``, built from the section ``Score`` with those of ``density``, a function "
+        "that builds the density of section ``Density``, the ``network`` and its ``image_size`` "
+        "which its constructor takes. ``forward(features, anomaly_map)`` returns anomaly scores "
+        "float32 [N], larger is worse, of the features that ``needs`` names; ``fit(features)`` may "
+        "learn good pictures.",
+        base="ppcls_sspcab.detector.scores.base.ImageScore",
+        methods={"forward": ("features", "anomaly_map")},
+    ),
     package="ppcls_sspcab.detector.scores",
 )
 
 LOCALIZERS: Registry = Registry(
     "localizer",
-    "A ``ppcls_sspcab.detector.localize.base.Localizer``, built as ``Localizer(network, "
-    "image_size, **kwargs)``; ``cells(features)`` is its part of the network's pass, "
-    "``fit(cells)`` learns good pictures, ``forward(cells)`` returns a map float32 [N, H, W], "
-    "larger is worse.",
+    Contract(
+        "A ``Localizer``, built as ``Localizer(network, image_size, **kwargs)``. "
+        "``distances(cells float32 [N, d, h, w])`` returns how far each cell is from good ones, "
+        "float32 [N, h, w], larger is worse, of which the base makes the map [N, H, W]. "
+        "``cells(features)`` may say what is kept of the features that ``needs`` names, "
+        "``fit(cells)`` may learn good pictures.",
+        base="ppcls_sspcab.detector.localize.base.Localizer",
+        methods={"distances": ("cells",)},
+    ),
     package="ppcls_sspcab.detector.localize",
 )
 
 METRICS: Registry = Registry(
     "metric",
-    "A function ``(labels int [N], scores float [N]) -> float``; larger scores are worse parts.",
+    Contract(
+        "A function ``(labels int [N], scores float [N]) -> float``; label 1 is a bad part, and "
+        "larger scores are worse parts.",
+        methods={"__call__": ("labels", "scores")},
+    ),
     package="ppcls_sspcab.metric",
 )
 
 POSTPROCESSES: Registry = Registry(
     "post-process",
-    "A class built as ``PostProcess(threshold: float, scale: float, **kwargs)``; called with N "
-    "paths and the Detector's output (arrays of N rows), it returns N records: dataclasses with "
-    "``to_json()``.",
+    Contract(
+        "A class built as ``PostProcess(threshold: float, scale: float, **kwargs)``; called with "
+        "N paths and the Detector's output (arrays of N rows), it returns N records, each a "
+        "``ppcls_sspcab.result.Result``, or a ``Failure`` where there is no verdict.",
+        methods={"__call__": ("paths", "outputs")},
+    ),
     package="ppcls_sspcab.data.postprocess",
 )
 
 OPTIMIZERS: Registry = Registry(
     "optimizer",
-    "A function ``(parameters, learning_rate, weight_decay, grad_clip, **kwargs)`` that returns a "
-    "``paddle.optimizer.Optimizer``.",
+    Contract(
+        "A function ``(parameters, learning_rate, weight_decay, grad_clip, **kwargs)`` that "
+        "returns a ``paddle.optimizer.Optimizer``.",
+        takes=("parameters", "learning_rate", "weight_decay", "grad_clip"),
+    ),
     package="ppcls_sspcab.optimizer",
 )
 
 SCHEDULES: Registry = Registry(
     "schedule",
-    "A function ``(learning_rate: float, total_steps: int, steps_per_epoch: int, **kwargs)`` that "
-    "returns a ``paddle.optimizer.lr.LRScheduler`` which is stepped once a training step.",
+    Contract(
+        "A function ``(learning_rate: float, total_steps: int, steps_per_epoch: int, **kwargs)`` "
+        "that returns a ``paddle.optimizer.lr.LRScheduler``, which is stepped once a training "
+        "step. What it does not need of these it may leave out.",
+    ),
     package="ppcls_sspcab.optimizer",
 )

@@ -19,8 +19,8 @@ from paddle import nn
 from paddle.vision import models
 
 from ppcls_sspcab.arch.feature_maps import FeatureMaps
-from ppcls_sspcab.errors import ConfigError, ModelError, UserError, did_you_mean
-from ppcls_sspcab.registry import BACKBONES
+from ppcls_sspcab.errors import ModelError, UserError, did_you_mean
+from ppcls_sspcab.registry import BACKBONES, UnknownName
 from ppcls_sspcab.utils.download import published_weights
 from ppcls_sspcab.utils.paddleclas import require_module
 from ppcls_sspcab.utils.weights import load_into, read_weights
@@ -68,13 +68,10 @@ def build_backbone(
         try:
             known = _paddleclas_builders()
         except UserError as error:
-            hint = did_you_mean(name, BACKBONES.names())
-            raise ConfigError(
-                f"{key}.name", f"unknown backbone {name!r}{hint}; {_not_importable(error)}"
-            ) from error
+            note = f"; {_not_importable(error)}"
+            raise UnknownName(f"{key}.name", "backbone", name, BACKBONES.names(), note) from error
         if name not in known:
-            hint = did_you_mean(name, [*BACKBONES.names(), *known])
-            raise ConfigError(f"{key}.name", f"unknown backbone {name!r}{hint}")
+            raise UnknownName(f"{key}.name", "backbone", name, [*BACKBONES.names(), *known])
         _register_paddleclas(name)
     return BACKBONES.build(section, key, pretrained=pretrained)
 

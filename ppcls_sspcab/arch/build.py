@@ -30,4 +30,9 @@ def build_network(config: Config, class_num: int | None = None) -> nn.Layer:
             f"is {network.class_num}, but the CutPaste variant of transform_ops has {class_num} "
             "classes",
         )
+    if config.Global.freeze_steps and not hasattr(network, "freeze_backbone"):
+        raise ConfigError(
+            "Global.freeze_steps",
+            f"must be 0: {type(network).__name__} has no freeze_backbone and unfreeze_backbone",
+        )
     return network

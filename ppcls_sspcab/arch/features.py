@@ -10,9 +10,20 @@ from paddle import nn
 
 from ppcls_sspcab.arch.feature_maps import FeatureMaps
 from ppcls_sspcab.arch.modes import evaluation_mode
-from ppcls_sspcab.arch.paths import dotted
+from ppcls_sspcab.arch.paths import dotted, find_layer
+from ppcls_sspcab.errors import ConfigError, did_you_mean
 
 BACKBONE = "backbone."
+
+# The features that have a name of their own, and the part of the network that gives them.
+NEEDED_PARTS = {
+    "images": "embed",
+    "embedding": "embed",
+    "embedding_max": "backbone",
+    "logits": "head",
+    "block_input": "blocks",
+    "block_output": "blocks",
+}
 
 
 class FeatureReader:
@@ -25,11 +36,16 @@ class FeatureReader:
             ``logits`` [N, K], of ``network.head``; ``block_input`` and ``block_output``
             [N, C, h, w], of the last of ``network.blocks``; ``backbone.<path of a layer>``, that
             layer's map [N, C, h, w]; and ``images``, the pictures themselves [N, 3, H, W].
+
+    Raises:
+        ConfigError: an unknown name, or one of a part that the network does not have.
     """
 
     def __init__(self, network: nn.Layer, names: Iterable[str]) -> None:
         self.network = network
         self.names = sorted({"embedding", *names})
+        for name in self.names:
+            _require(network, name)
         self._paths = [name for name in self.names if name.startswith(BACKBONE)]
         if "embedding_max" in self.names:
             self._paths.append("backbone")
@@ -47,15 +63,27 @@ class FeatureReader:
         if "images" in self.names:
             found["images"] = images
         if "block_input" in self.names:
-            found["block_input"] = self.network.blocks[-1].last_input
+            found["block_input"] = self.network.blocks[-1].last[0]
         if "block_output" in self.names:
-            found["block_output"] = self.network.blocks[-1].last_output
+            found["block_output"] = self.network.blocks[-1].last[1]
         return found | {name: maps.maps[name] for name in self.names if name in maps.maps}
 
     def shapes(self, image_size: Sequence[int]) -> dict[str, tuple[int, ...]]:
         """The features' shapes for one picture of (H, W), such as (1, D)."""
         known = feature_shapes(self.network, image_size)
         return {name: known[_plain(name)] for name in self.names}
+
+
+def _require(network: nn.Layer, name: str) -> None:
+    if name.startswith(BACKBONE):
+        find_layer(network.backbone, name.removeprefix(BACKBONE), "needs")
+    elif name not in NEEDED_PARTS:
+        known = [*NEEDED_PARTS, f"{BACKBONE}<path of a layer>"]
+        raise ConfigError("needs", f"unknown feature {name!r}{did_you_mean(name, known)}")
+    elif not hasattr(network, NEEDED_PARTS[name]) or (
+        NEEDED_PARTS[name] == "blocks" and not network.blocks
+    ):
+        raise ConfigError("Arch", f"gives no {name!r}: its network has no {NEEDED_PARTS[name]}")
 
 
 def feature_shapes(network: nn.Layer, image_size: Sequence[int]) -> dict[str, tuple[int, ...]]:

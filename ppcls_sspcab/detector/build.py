@@ -12,6 +12,7 @@ from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.data.split import held_out_share
 from ppcls_sspcab.detector.card import DEFAULT_SCORE
 from ppcls_sspcab.detector.detector import Detector
+from ppcls_sspcab.detector.threshold.base import Threshold
 from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.registry import (
     DENSITIES,
@@ -65,9 +66,25 @@ def chooses_score(config: Config) -> bool:
     return config.Score == {"name": AUTO} and held_out_share(config) > 0
 
 
-def build_threshold(config: Config) -> Any:
-    """The threshold method of section ``Threshold``."""
-    return THRESHOLDS.build(config.Threshold.method, "Threshold")
+def build_threshold(config: Config) -> Threshold:
+    """The threshold method of section ``Threshold``.
+
+    Raises:
+        ConfigError: a wrong name, key or value, or a ``validation`` that the method does not take
+            or lacks.
+    """
+    method = THRESHOLDS.build(config.Threshold.method, "Threshold")
+    has_validation = config.Threshold.validation is not None
+    name = type(method).__name__
+    if has_validation and not method.needs_bad_scores:
+        raise ConfigError("Threshold.validation", f"{name} needs good pictures only")
+    if method.needs_bad_scores and not has_validation:
+        raise ConfigError(
+            "Threshold.validation",
+            f"{name} needs a validation set of your own: {{good: FOLDER, bad: FOLDER}}, pictures "
+            "that are in no test set",
+        )
+    return method
 
 
 def build_detector(

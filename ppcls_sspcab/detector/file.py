@@ -16,7 +16,7 @@ from ppcls_sspcab.detector.card import DetectorCard
 from ppcls_sspcab.detector.detector import Detector
 from ppcls_sspcab.detector.fitted import fitted_arrays, load_fitted_arrays
 from ppcls_sspcab.errors import ConfigError, ModelError
-from ppcls_sspcab.registry import ARCHITECTURES
+from ppcls_sspcab.registry import ARCHITECTURES, UnknownName
 from ppcls_sspcab.utils.files import atomic_write
 from ppcls_sspcab.utils.weights import load_into, read_metadata, read_weights, write_safetensors
 
@@ -67,7 +67,7 @@ def _unfitted(
 ) -> Detector:
     """The detector that a card describes, with its network's weights."""
     try:
-        network = ARCHITECTURES.build(_without_weights(card.arch), "Arch")
+        network = ARCHITECTURES.build(without_weights(card.arch), "Arch")
         _load_exactly(network, arrays, "network.", path)
         return build_detector(
             network,
@@ -77,13 +77,17 @@ def _unfitted(
             card.localize,
             card.tiling,
         )
+    except UnknownName as error:
+        raise ModelError(
+            f"{path}: {error.what}: if it is a plug-in, name its module in Global.plugins"
+        ) from error
     except ConfigError as error:
         raise ModelError(f"{path}: its description cannot be built: {error}") from error
 
 
-def _without_weights(arch: Mapping[str, Any]) -> dict[str, Any]:
+def without_weights(arch: Mapping[str, Any]) -> dict[str, Any]:
     """A section ``Arch`` that neither reads nor fetches a file: its weights are in the detector."""
-    plain = {**arch, "pretrained": False}
+    plain = {**arch, "pretrained": False} if "pretrained" in arch else dict(arch)
     if isinstance(arch.get("Backbone"), Mapping) and "pretrained" in arch["Backbone"]:
         plain["Backbone"] = {**arch["Backbone"], "pretrained": False}
     return plain

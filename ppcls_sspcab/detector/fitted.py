@@ -12,20 +12,43 @@ from ppcls_sspcab.errors import ModelError
 
 
 class FittedLayer(nn.Layer):
-    """A layer with buffers that are fitted, not trained; NaN until they are.
+    """A layer with buffers that are fitted, not trained, and saved with the detector.
+
+    What is learnt is set by :meth:`load_arrays`; until then the buffers are NaN.
 
     Args:
-        shapes: name and shape of each buffer; ``None`` is a length that fitting settles.
+        shapes: as :meth:`declare` takes them.
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
+    def __init__(self, shapes: Mapping[str, tuple[int | None, ...]] | None = None) -> None:
         super().__init__()
-        self._shapes = dict(shapes)
-        for name, shape in self._shapes.items():
+        self._shapes: dict[str, tuple[int | None, ...]] = {}
+        self.declare(shapes or {})
+
+    def declare(self, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
+        """Adds buffers that are fitted.
+
+        Args:
+            shapes: name and shape of each; ``None`` is a length that fitting settles.
+        """
+        self._shapes |= shapes
+        for name, shape in shapes.items():
             self.register_buffer(name, paddle.full([size or 1 for size in shape], float("nan")))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What was fitted, float32, as :meth:`load_arrays` takes it."""
+        """What was fitted, float32, as :meth:`load_arrays` takes it.
+
+        Raises:
+            ModelError: a tensor or array that was set as an attribute, which no file would keep.
+        """
+        # Paddle keeps a tensor that is set as an attribute as a buffer that is not saved.
+        arrays = {name for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        lost = sorted((arrays | self._non_persistable_buffer_names_set) - set(self._shapes))
+        if lost:
+            raise ModelError(
+                f"{type(self).__name__}.{lost[0]} would not be saved: declare its shape, as in "
+                f"super().__init__({{{lost[0]!r}: (size,)}}), or register_buffer what is constant"
+            )
         return {name: getattr(self, name).numpy() for name in self._shapes}
 
     def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import paddle
 
 from ppcls_sspcab.config.config import Config
+from ppcls_sspcab.config.parts import check_parts
 from ppcls_sspcab.data.build import categories
 from ppcls_sspcab.engine.hold import held
 from ppcls_sspcab.errors import ConfigError
@@ -35,6 +36,7 @@ class Engine:
         self.mode = mode
         with config.naming_files():
             config.load_plugins()
+            check_parts(config)
             _set_device(config.Global.device)
             if mode == "train" and config.Global.pretrained_model:
                 raise ConfigError(

@@ -125,7 +125,7 @@ def begin_step(network: nn.Layer, run: GlobalSection, step: int) -> None:
     paddle.seed(hash((run.seed, step, distributed.get_rank())) & 0x7FFFFFFF)
     if step < run.freeze_steps:
         network.freeze_backbone()
-    else:
+    elif run.freeze_steps:
         network.unfreeze_backbone()
 
 

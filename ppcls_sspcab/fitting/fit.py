@@ -22,9 +22,9 @@ from ppcls_sspcab.detector.build import (
 from ppcls_sspcab.detector.card import DEFAULT_SCORE
 from ppcls_sspcab.detector.detector import Detector
 from ppcls_sspcab.detector.run import Outputs, detect
+from ppcls_sspcab.detector.threshold.base import Threshold
 from ppcls_sspcab.detector.threshold.calibration import Calibration, spread
 from ppcls_sspcab.detector.threshold.out_of_fold import out_of_fold
-from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.fitting.run import (
     combine,
     fitting_features,
@@ -61,7 +61,7 @@ class FittedDetector:
 
 
 def fit_detector(
-    detector: Detector, threshold: Any, config: Config, pictures: GoodPictures
+    detector: Detector, threshold: Threshold, config: Config, pictures: GoodPictures
 ) -> FittedDetector:
     """Fits a detector to good pictures, chooses its image score and calibrates its thresholds.
 
@@ -88,7 +88,7 @@ def fit_detector(
             )
         else:
             parts, pixels = _out_of_fold(detector.network, config, features)
-        detector.image_score.align(parts)
+        detector.image_score.standardize(parts)
         if chooses_score(config) and held_out is not None:
             aurocs = score_aurocs(detector, config, held_out, parts)
             section, parts = _choose(detector, config, aurocs, parts)
@@ -132,7 +132,7 @@ def _choose(
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Gives the detector the score that they speak for, and returns its section and parts."""
     best = list(aurocs).index(chosen_score(aurocs))
-    candidates = detector.image_score.candidates()
+    candidates = list(detector.image_score.candidates().values())
     columns = detector.image_score.split(parts)
     detector.image_score = candidates[best]
     return candidate_sections(config)[best], columns[best]
@@ -156,22 +156,12 @@ def _weakened(
 
 
 def _calibrate(
-    detector: Detector, method: Any, config: Config, good_scores: np.ndarray
+    detector: Detector, method: Threshold, config: Config, good_scores: np.ndarray
 ) -> Calibration:
     validation = config.Threshold.validation
-    if not method.needs_bad_scores:
-        if validation is not None:
-            raise ConfigError(
-                "Threshold.validation", f"{type(method).__name__} needs good pictures only"
-            )
-        return method.fit(good_scores)
     if validation is None:
-        raise ConfigError(
-            "Threshold.validation",
-            f"{type(method).__name__} needs a validation set of your own: {{good: FOLDER, bad: "
-            "FOLDER}, pictures that are in no test set",
-        )
-    return method.fit(
+        return method.calibrate(good_scores)
+    return method.calibrate(
         *(_scores_of(validation[kind], kind, detector, config) for kind in ("good", "bad"))
     )
 

@@ -13,7 +13,7 @@ from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.data.build import GoodPictures
 from ppcls_sspcab.detector.build import tiling_section
 from ppcls_sspcab.detector.card import DetectorCard
-from ppcls_sspcab.detector.file import write_detector
+from ppcls_sspcab.detector.file import without_weights, write_detector
 from ppcls_sspcab.fitting.fit import FittedDetector
 from ppcls_sspcab.utils.distributed import is_first, wait_for_first
 from ppcls_sspcab.utils.logger import get_logger
@@ -50,7 +50,7 @@ def save_detector(
     """
     detector, calibration = fitted.detector, fitted.calibration
     detector.card = DetectorCard(
-        arch={**config.Arch, "pretrained": False},
+        arch=without_weights(config.Arch),
         density=dict(config.Density),
         preprocess=config.Preprocess,
         category=config.Global.category,

@@ -41,7 +41,7 @@ def synthetic_auroc(detector: Detector, config: Config, pictures: GoodPictures) 
     with evaluation_mode(detector.network), accelerated(detector):
         detector.fit(fitting_features(detector, pictures.train, batch_size))
         parts, _ = stored_parts(detector, pictures.held_out, batch_size, "validating", pixels=1)
-        detector.image_score.align(parts)
+        detector.image_score.standardize(parts)
         aurocs = score_aurocs(detector, config, pictures.held_out, parts)
     return aurocs[chosen_score(aurocs)]
 
@@ -82,6 +82,6 @@ def score_aurocs(
     columns = detector.image_score.split(np.concatenate([good_parts, bad_parts]))
     candidates = detector.image_score.candidates()
     return {
-        score.name: float(image_auroc(labels, combine(score, parts)))
-        for score, parts in zip(candidates, columns, strict=True)
+        name: float(image_auroc(labels, combine(score, parts)))
+        for (name, score), parts in zip(candidates.items(), columns, strict=True)
     }

@@ -59,7 +59,7 @@ def calibrate(
             raise DataError(f"{record.path}: {record.error}; nothing was changed")
         else:
             get_logger().warning(f"skipped {record.path}: {record.error}")
-    calibration = method.fit(np.array(scores))
+    calibration = method.calibrate(np.array(scores))
     old = predictor.card
     replace(
         old,

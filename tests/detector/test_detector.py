@@ -47,9 +47,9 @@ def fitted(
     found = read_features(made, images)
     made.fit(found)
     parts, pixels = score_parts(made, found, 1000)
-    made.image_score.align(parts)
-    calibration = TargetFPR(0.2).fit(combine(made.image_score, parts))
-    made.calibrate(calibration, TargetFPR(0.01).fit(pixels) if localize else None)
+    made.image_score.standardize(parts)
+    calibration = TargetFPR(0.2).calibrate(combine(made.image_score, parts))
+    made.calibrate(calibration, TargetFPR(0.01).calibrate(pixels) if localize else None)
     return made
 
 

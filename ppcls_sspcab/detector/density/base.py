@@ -19,17 +19,21 @@ MAX_SCORE = 1e15
 class Density(FittedLayer):
     """A density of the embeddings of good pictures; its buffers are all it has learnt.
 
-    A subclass gives ``_estimate`` and ``_score``. Before :meth:`fit` or :meth:`load_arrays` every
-    score is NaN, so that a density nobody fitted cannot call a picture good.
+    A subclass defines :meth:`estimate` and :meth:`distances`. Before :meth:`fit` or
+    :meth:`load_arrays` every score is NaN, so that a density nobody fitted cannot call a picture
+    good.
 
     Args:
         embedding_size: D.
         normalize: whether embeddings are L2-normalised first, as the CutPaste paper does.
-        shapes: name and shape of each buffer; ``None`` is a length that :meth:`fit` settles.
+        shapes: name and shape of each buffer, as :meth:`FittedLayer.declare` takes them.
     """
 
     def __init__(
-        self, embedding_size: int, normalize: bool, shapes: Mapping[str, tuple[int | None, ...]]
+        self,
+        embedding_size: int,
+        normalize: bool = True,
+        shapes: Mapping[str, tuple[int | None, ...]] | None = None,
     ) -> None:
         super().__init__(shapes)
         self.embedding_size = embedding_size
@@ -50,7 +54,7 @@ class Density(FittedLayer):
             # Scaling by the maximum first keeps the squares within range.
             points = points / np.maximum(np.abs(points).max(axis=1, keepdims=True), 1e-12)
             points /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
-        self.load_arrays(self._estimate(points))
+        self.load_arrays(self.estimate(points))
 
     def forward(self, embedding: paddle.Tensor) -> paddle.Tensor:
         """Scores embeddings; finite for every finite embedding.
@@ -67,19 +71,27 @@ class Density(FittedLayer):
             embedding = embedding / norm.clip(min=1e-12)
         else:
             embedding = embedding.clip(min=-MAX_SCORE, max=MAX_SCORE)
-        return self._score(embedding)
+        return self.distances(embedding)
 
     def score(self, embeddings: np.ndarray) -> np.ndarray:
         """:meth:`forward` for NumPy arrays: float [N, D] to float32 [N]."""
         with paddle.no_grad():
             return self(paddle.to_tensor(np.asarray(embeddings, np.float32))).numpy()
 
-    def _estimate(self, points: np.ndarray) -> dict[str, np.ndarray]:
-        """The buffers' values from float64 [N, D], already normalised."""
+    def estimate(self, points: np.ndarray) -> dict[str, np.ndarray]:
+        """The values of the buffers, by name, for good pictures.
+
+        Args:
+            points: float64 [N, D], N >= 2, finite, already normalised.
+        """
         raise NotImplementedError
 
-    def _score(self, points: paddle.Tensor) -> paddle.Tensor:
-        """Scores [N] of points float32 [N, D], already normalised."""
+    def distances(self, points: paddle.Tensor) -> paddle.Tensor:
+        """Anomaly scores, float32 [N], larger is worse.
+
+        Args:
+            points: float32 [N, D], already normalised.
+        """
         raise NotImplementedError
 
     def _checked(self, embeddings: np.ndarray) -> np.ndarray:

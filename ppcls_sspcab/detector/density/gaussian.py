@@ -35,7 +35,7 @@ class GaussianDensity(Density):
         size = embedding_size
         super().__init__(size, normalize, {"mean": (size,), "whitening": (size, size)})
 
-    def _estimate(self, points: np.ndarray) -> dict[str, np.ndarray]:
+    def estimate(self, points: np.ndarray) -> dict[str, np.ndarray]:
         from scipy.linalg import cholesky, solve_triangular
         from sklearn.covariance import LedoitWolf
 
@@ -49,6 +49,6 @@ class GaussianDensity(Density):
         whitening = solve_triangular(factor, np.eye(size), lower=True).T
         return {"mean": estimate.location_, "whitening": whitening}
 
-    def _score(self, points: paddle.Tensor) -> paddle.Tensor:
+    def distances(self, points: paddle.Tensor) -> paddle.Tensor:
         whitened = paddle.matmul(points - self.mean, self.whitening)
         return (whitened * whitened).sum(axis=-1).clip(max=MAX_SCORE**2).sqrt()

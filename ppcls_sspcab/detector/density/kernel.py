@@ -45,12 +45,12 @@ class KernelDensity(Density):
         super().__init__(embedding_size, normalize, shapes)
         self._given_bandwidth = bandwidth
 
-    def _estimate(self, points: np.ndarray) -> dict[str, np.ndarray]:
+    def estimate(self, points: np.ndarray) -> dict[str, np.ndarray]:
         center = points.mean(axis=0)
         bandwidth = self._given_bandwidth or likeliest_bandwidth(points)
         return {"center": center, "support": points - center, "bandwidth": np.array([bandwidth])}
 
-    def _score(self, points: paddle.Tensor) -> paddle.Tensor:
+    def distances(self, points: paddle.Tensor) -> paddle.Tensor:
         # Both sides are centred: the expanded square loses what is common to all embeddings.
         points = ((points - self.center) / self.bandwidth).clip(min=-MAX_SCORE, max=MAX_SCORE)
         support = self.support / self.bandwidth

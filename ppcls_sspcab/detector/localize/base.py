@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import paddle
+from paddle import nn
 
+from ppcls_sspcab.arch.features import FeatureReader
 from ppcls_sspcab.detector.fitted import FittedLayer
 from ppcls_sspcab.detector.localize.upsample import upsampling_matrix
 from ppcls_sspcab.errors import DataError, ModelError
@@ -18,39 +20,46 @@ DEFAULT_SMOOTHING = 1 / 64  # 4 pixels of 256, as in PaDiM (Defard et al., ICPR 
 class Localizer(FittedLayer):
     """Gives an anomaly map, larger where it is worse.
 
+    A subclass says in ``needs`` what it reads and defines :meth:`distances`; it may also define
+    :meth:`cells`, where that is not the first feature as it is, and :meth:`fit`.
+
     Args:
+        network: as :class:`ppcls_sspcab.arch.features.FeatureReader` takes it.
         image_size: (H, W) of the network's input.
-        grid: (h, w), number of cells; H and W need not be multiples.
         smoothing: standard deviation of the blur, as a share of the shorter side.
         shapes: as :class:`FittedLayer` takes them.
+        cell_shape: (d, h, w) of what :meth:`cells` gives for a picture; H and W need not be
+            multiples of h and w. Default: what it gives for features of zeros.
         upsampling: takes the pixels of a side, the cells along it and the blur's standard
             deviation in pixels; returns float32 [pixels, cells], each row with the sum 1.
 
     Attributes:
         needs: names of the features it reads, see
             :class:`ppcls_sspcab.arch.features.FeatureReader`.
-        channels: d, numbers that :meth:`cells` keeps of a cell.
+        channels: d. ``grid``: (h, w). ``cell_shape``: (d, h, w).
         input_pixels: pixels that it runs through the network beside the picture itself.
 
     Raises:
-        ValueError: ``smoothing`` is not in [0, 0.25].
+        ValueError: ``smoothing`` is not in [0, 0.25], or nothing of shape [N, d, h, w] is read.
     """
 
     needs: tuple[str, ...] = ()
-    channels = 1
     input_pixels = 0
 
     def __init__(
         self,
+        network: nn.Layer,
         image_size: Sequence[int],
-        grid: Sequence[int],
-        smoothing: float,
-        shapes: Mapping[str, tuple[int | None, ...]],
+        smoothing: float = DEFAULT_SMOOTHING,
+        shapes: Mapping[str, tuple[int | None, ...]] | None = None,
+        cell_shape: Sequence[int] | None = None,
         upsampling: Callable[[int, int, float], np.ndarray] = upsampling_matrix,
     ) -> None:
         if not 0 <= smoothing <= 0.25:
             raise ValueError(f"smoothing must lie in 0..0.25, not {smoothing}")
         super().__init__(shapes)
+        channels, *grid = cell_shape or self._shape_of_cells(network, image_size)
+        self.channels = int(channels)
         self.grid = (int(grid[0]), int(grid[1]))
         blur = smoothing * min(image_size)
         rows, columns = (
@@ -60,9 +69,19 @@ class Localizer(FittedLayer):
         self.register_buffer("rows", paddle.to_tensor(rows))
         self.register_buffer("columns", paddle.to_tensor(np.ascontiguousarray(columns.T)))
 
+    @property
+    def cell_shape(self) -> tuple[int, int, int]:
+        return self.channels, *self.grid
+
     def cells(self, features: Features) -> paddle.Tensor:
-        """What it keeps of a picture: float32 [N, d, h, w]. Part of the network's pass."""
-        raise NotImplementedError
+        """What is kept of a picture, float32 [N, d, h, w]: here the first feature it needs.
+
+        It is part of the network's pass, so it may hold nothing that is fitted.
+
+        Args:
+            features: those it needs, float32 [N, ...] each.
+        """
+        return features[self.needs[0]]
 
     def fit(self, cells: np.ndarray) -> None:
         """Learns good pictures.
@@ -76,20 +95,20 @@ class Localizer(FittedLayer):
         """
 
     def distances(self, cells: paddle.Tensor) -> paddle.Tensor:
-        """How far each cell is from good ones: float32 [N, d, h, w] -> [N, h, w], >= 0."""
+        """How far each cell is from good ones: float32 [N, d, h, w] -> [N, h, w]."""
         raise NotImplementedError
 
     def forward(self, cells: paddle.Tensor) -> paddle.Tensor:
         """float32 [N, d, h, w] -> anomaly map, float32 [N, H, W], not calibrated."""
         return paddle.matmul(paddle.matmul(self.rows, self.distances(cells)), self.columns)
 
-    def _require_good(self, cells: np.ndarray, channels: int) -> None:
+    def require_good(self, cells: np.ndarray) -> None:
         """Raises what :meth:`fit` says of cells that nothing can be learnt from."""
-        kind, wanted = type(self).__name__, (channels, *self.grid)
-        if cells.shape[1:] != wanted:
+        kind = type(self).__name__
+        if cells.shape[1:] != self.cell_shape:
             raise ModelError(
                 f"cells of shape {list(cells.shape)} do not fit a {kind} of "
-                f"[N, {', '.join(map(str, wanted))}]"
+                f"[N, {', '.join(map(str, self.cell_shape))}]"
             )
         if len(cells) < 2:
             raise DataError(f"{kind} needs at least 2 good pictures, got {len(cells)}")
@@ -98,3 +117,14 @@ class Localizer(FittedLayer):
                 "the network gives features that are not finite for good pictures: its training "
                 "diverged, or its weights are damaged"
             )
+
+    def _shape_of_cells(self, network: nn.Layer, image_size: Sequence[int]) -> list[int]:
+        kind = type(self).__name__
+        if not self.needs:
+            raise ValueError(f"{kind} must say in 'needs' which features it reads")
+        shapes = FeatureReader(network, self.needs).shapes(image_size)
+        with paddle.no_grad():
+            found = self.cells({name: paddle.zeros(shapes[name]) for name in self.needs})
+        if found.ndim != 4:
+            raise ValueError(f"{kind}.cells must be of shape [N, d, h, w], not {found.shape}")
+        return found.shape[1:]

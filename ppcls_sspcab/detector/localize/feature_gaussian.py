@@ -87,21 +87,12 @@ class FeatureGaussian(Localizer):
         if not 1 <= channels <= total:
             raise ValueError(f"channels must lie in 1..{total}, not {channels}")
         grid = _grid([size[2:] for size in sizes])
-        super().__init__(
-            image_size,
-            grid,
-            smoothing,
-            {
-                **{
-                    f"projection{index}": (channels, size[1], 1, 1)
-                    for index, size in enumerate(sizes)
-                },
-                "mean": (None, channels),
-                "whitening": (None, channels, channels),
-            },
-        )
+        fitted: dict[str, tuple[int | None, ...]] = {
+            f"projection{index}": (channels, size[1], 1, 1) for index, size in enumerate(sizes)
+        }
+        fitted |= {"mean": (None, channels), "whitening": (None, channels, channels)}
+        super().__init__(network, image_size, smoothing, fitted, cell_shape=(channels, *grid))
         self.needs = needs
-        self.channels = channels
         parts = np.split(orthogonal(total, channels), np.cumsum([s[1] for s in sizes])[:-1])
         for index, (part, size) in enumerate(zip(parts, sizes, strict=True)):
             self._hold(f"projection{index}", part.T[:, :, None, None])
@@ -127,7 +118,7 @@ class FeatureGaussian(Localizer):
         return planes.reshape([-1, found.shape[1], *self.grid])
 
     def fit(self, cells: np.ndarray) -> None:
-        self._require_good(cells, self.channels)
+        self.require_good(cells)
         points = cells.reshape(len(cells), self.channels, -1).transpose(2, 0, 1)
         points = np.ascontiguousarray(points, np.float64)
         chosen = likeliest_fit(points[:: -(-len(points) // TRIED_PLACES)])

@@ -72,8 +72,13 @@ class PatchCutPaste(Localizer):
         if not 1 <= channels <= size:
             raise ValueError(f"channels must lie in 1..{size}, not {channels}")
         upsampling = partial(receptive_field_matrix, size=patch_size, stride=stride)
-        super().__init__(image_size, patches.grid, smoothing, {}, upsampling)
-        self.channels = channels
+        super().__init__(
+            network,
+            image_size,
+            smoothing,
+            cell_shape=(channels, *patches.grid),
+            upsampling=upsampling,
+        )
         self.patches = patches
         self.density = GaussianDensity(channels, normalize=False)
         self.register_buffer("projection", paddle.to_tensor(orthogonal(size, channels)))
@@ -91,7 +96,7 @@ class PatchCutPaste(Localizer):
         return points.transpose([0, 2, 1]).reshape([-1, self.channels, *self.grid])
 
     def fit(self, cells: np.ndarray) -> None:
-        self._require_good(cells, self.channels)
+        self.require_good(cells)
         points = cells.transpose(0, 2, 3, 1).reshape(-1, self.channels)
         self.density.fit(points[:: -(-len(points) // MAX_POINTS)])
 

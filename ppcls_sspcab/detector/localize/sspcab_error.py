@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import paddle
 from paddle import nn
 
-from ppcls_sspcab.arch.features import FeatureReader
 from ppcls_sspcab.detector.localize.base import DEFAULT_SMOOTHING, Features, Localizer
 from ppcls_sspcab.registry import LOCALIZERS
 
@@ -35,8 +34,7 @@ class SSPCABError(Localizer):
     ) -> None:
         if not getattr(network, "blocks", None):
             raise ValueError("SSPCABError needs a network with a block: set Arch.Block")
-        found = FeatureReader(network, self.needs).shapes(image_size)
-        super().__init__(image_size, found["block_output"][2:], smoothing, {})
+        super().__init__(network, image_size, smoothing)
 
     def cells(self, features: Features) -> paddle.Tensor:
         error = (features["block_output"] - features["block_input"]).abs()

@@ -12,18 +12,17 @@ from ppcls_sspcab.registry import IMAGE_SCORES
 
 
 class _DensityScore(ImageScore):
-    """Its name is that of the feature that the density judges."""
+    """The density's score of the one feature that it needs."""
 
     def __init__(self, density: DensityFactory) -> None:
-        super().__init__({})
+        super().__init__()
         self.density = density()
-        self.needs = (self.name,)
 
     def fit(self, features: Mapping[str, np.ndarray]) -> None:
-        self.density.fit(features[self.name])
+        self.density.fit(features[self.needs[0]])
 
-    def parts(self, features: Features, anomaly_map: paddle.Tensor | None) -> paddle.Tensor:
-        return self.density(features[self.name]).unsqueeze(-1)
+    def forward(self, features: Features, anomaly_map: paddle.Tensor | None) -> paddle.Tensor:
+        return self.density(features[self.needs[0]])
 
 
 @IMAGE_SCORES.register_as("embedding")
@@ -34,7 +33,7 @@ class EmbeddingScore(_DensityScore):
         density: builds the density of section ``Density``.
     """
 
-    name = "embedding"
+    needs = ("embedding",)
 
 
 @IMAGE_SCORES.register_as("embedding_max")
@@ -45,4 +44,4 @@ class EmbeddingMaxScore(_DensityScore):
         density: builds the density of section ``Density``.
     """
 
-    name = "embedding_max"
+    needs = ("embedding_max",)

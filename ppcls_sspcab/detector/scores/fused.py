@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 import paddle
 from paddle import nn
 
-from ppcls_sspcab.detector.scores.base import DensityFactory, Features, ImageScore
+from ppcls_sspcab.detector.scores.base import DensityFactory
+from ppcls_sspcab.detector.scores.composite import CompositeScore
 from ppcls_sspcab.detector.threshold.calibration import spread
 from ppcls_sspcab.registry import IMAGE_SCORES
 
 
 @IMAGE_SCORES.register_as("fused")
-class FusedScore(ImageScore):
+class FusedScore(CompositeScore):
     """The mean, or the maximum, of scores brought to one scale by good pictures.
 
     Each part becomes ``(part - median) / spread``, with the median and the robust spread of its
@@ -32,7 +32,6 @@ class FusedScore(ImageScore):
         ValueError: fewer than two parts, or one that is ``fused`` itself.
     """
 
-    name = "fused"
     median: paddle.Tensor
     spread: paddle.Tensor
 
@@ -44,32 +43,16 @@ class FusedScore(ImageScore):
         parts: list[str | dict[str, Any]],
         combine: Literal["mean", "max"] = "mean",
     ) -> None:
-        super().__init__({"median": (len(parts),), "spread": (len(parts),)})
         if len(parts) < 2:
             raise ValueError(f"parts must name at least two scores, not {parts}")
         sections = [{"name": part} if isinstance(part, str) else part for part in parts]
         if any(section.get("name") == "fused" for section in sections):
             raise ValueError("a part cannot be 'fused' itself")
-        known = {"density": density, "network": network, "image_size": image_size}
-        self.members = nn.LayerList(
-            [
-                IMAGE_SCORES.build(section, f"Score.parts.{index}", **known)
-                for index, section in enumerate(sections)
-            ]
-        )
+        shapes = {"median": (len(parts),), "spread": (len(parts),)}
+        super().__init__(density, network, image_size, sections, "Score.parts", shapes)
         self._by_mean = combine == "mean"
-        self.needs = tuple(sorted({name for member in self.members for name in member.needs}))
-        self.needs_map = any(member.needs_map for member in self.members)
 
-    @property
-    def part_count(self) -> int:
-        return len(self.members)
-
-    def fit(self, features: Mapping[str, np.ndarray]) -> None:
-        for member in self.members:
-            member.fit(features)
-
-    def align(self, parts: np.ndarray) -> None:
+    def standardize(self, parts: np.ndarray) -> None:
         columns = np.asarray(parts, np.float64).T
         self.load_arrays(
             {
@@ -77,10 +60,6 @@ class FusedScore(ImageScore):
                 "spread": np.array([spread(column) for column in columns]),
             }
         )
-
-    def parts(self, features: Features, anomaly_map: paddle.Tensor | None) -> paddle.Tensor:
-        found = [member.parts(features, anomaly_map) for member in self.members]
-        return paddle.concat(found, axis=-1)
 
     def combine(self, parts: paddle.Tensor) -> paddle.Tensor:
         deviations = (parts - self.median) / self.spread

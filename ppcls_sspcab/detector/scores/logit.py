@@ -16,15 +16,11 @@ class LogitScore(ImageScore):
     that is all zeros in float32, and this still tells good pictures apart.
     """
 
-    name = "logit"
     needs = ("logits",)
 
-    def __init__(self) -> None:
-        super().__init__({})
-
-    def parts(self, features: Features, anomaly_map: paddle.Tensor | None) -> paddle.Tensor:
+    def forward(self, features: Features, anomaly_map: paddle.Tensor | None) -> paddle.Tensor:
         logits = features["logits"]
         others = logits[:, 1:]
         largest = others.max(axis=-1, keepdim=True)
         total = largest + (others - largest).exp().sum(axis=-1, keepdim=True).log()
-        return total - logits[:, :1]
+        return (total - logits[:, :1])[:, 0]

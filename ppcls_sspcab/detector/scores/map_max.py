@@ -19,18 +19,17 @@ class MapMaxScore(ImageScore):
         ValueError: a number below 1.
     """
 
-    name = "map_max"
     needs_map = True
 
     def __init__(self, top: int = 1) -> None:
         if top < 1:
             raise ValueError(f"top must be at least 1, not {top}")
-        super().__init__({})
+        super().__init__()
         self.top = top
 
-    def parts(self, features: Features, anomaly_map: paddle.Tensor | None) -> paddle.Tensor:
+    def forward(self, features: Features, anomaly_map: paddle.Tensor | None) -> paddle.Tensor:
         assert anomaly_map is not None, "the Detector checks needs_map"
         values = anomaly_map.flatten(1)
         if self.top == 1:
-            return values.max(axis=-1, keepdim=True)
-        return values.topk(self.top, axis=-1)[0].mean(axis=-1, keepdim=True)
+            return values.max(axis=-1)
+        return values.topk(self.top, axis=-1)[0].mean(axis=-1)

@@ -39,10 +39,8 @@ class PlaceMaxScore(ImageScore):
         ValueError: ``auto`` where no layer has one of these strides.
     """
 
-    name = "place_max"
-
     def __init__(self, network: nn.Layer, image_size: Sequence[int], layer: str = "auto") -> None:
-        super().__init__({})
+        super().__init__()
         if layer == "auto":
             found = last_layers(network, image_size, AUTO_STRIDES)
             if not found:
@@ -60,8 +58,8 @@ class PlaceMaxScore(ImageScore):
         points = maps.transpose(0, 2, 3, 1).reshape(-1, self.channels)
         self.density.fit(points[::step])
 
-    def parts(self, features: Features, anomaly_map: paddle.Tensor | None) -> paddle.Tensor:
+    def forward(self, features: Features, anomaly_map: paddle.Tensor | None) -> paddle.Tensor:
         maps = features[self.needs[0]].flatten(2)
         places = maps.shape[2]
         points = maps.transpose([0, 2, 1]).reshape([-1, self.channels])
-        return self.density(points).reshape([-1, places]).max(axis=-1, keepdim=True)
+        return self.density(points).reshape([-1, places]).max(axis=-1)

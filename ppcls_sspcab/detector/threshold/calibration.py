@@ -6,8 +6,6 @@ import dataclasses
 
 import numpy as np
 
-from ppcls_sspcab.errors import DataError, ModelError
-
 # A half-normal's median lies here: makes the median absolute deviation a standard deviation.
 MAD_TO_DEVIATION = 1.4826
 
@@ -18,10 +16,10 @@ class Calibration:
 
     Attributes:
         threshold: in the unit of the scores.
-        scale: spread of the good scores, > 0, of
+        scale: spread of the good scores (:func:`spread`), > 0, of
             ``normalized_score = 0.5 + 0.5 * softsign((score - threshold) / scale)``.
-        method: name of the registered class that found it.
-        pictures: number of pictures it was found on.
+        method: name of the registered class that found it; :meth:`Threshold.calibrate` sets it.
+        pictures: number of pictures it was found on; set there, too.
         target_fpr: the share of good pictures that may be called anomalies, where one was asked.
         guaranteed: whether ``target_fpr`` holds for new good pictures, whatever the
             distribution of their scores, on the average over calibration sets.
@@ -30,11 +28,11 @@ class Calibration:
 
     threshold: float
     scale: float
-    method: str
-    pictures: int
-    target_fpr: float | None
-    guaranteed: bool
-    note: str
+    method: str = ""
+    pictures: int = 0
+    target_fpr: float | None = None
+    guaranteed: bool = False
+    note: str = ""
 
     def without_guarantee(self, reason: str) -> Calibration:
         """The same threshold where the scores only nearly are those of new pictures."""
@@ -57,15 +55,3 @@ def spread(scores: np.ndarray) -> float:
         if deviation > smallest:
             return float(deviation)
     return 0.1 * abs(median) or 1.0
-
-
-def checked_scores(values: np.ndarray, kind: str) -> np.ndarray:
-    scores = np.asarray(values, np.float64).reshape(-1)
-    if not len(scores):
-        raise DataError(f"the threshold needs scores of {kind} pictures, and there are none")
-    if not np.isfinite(scores).all():
-        raise ModelError(
-            f"{np.sum(~np.isfinite(scores))} of {len(scores)} scores of {kind} pictures are not "
-            "finite: fit the density first, or look at the training's losses"
-        )
-    return scores

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from ppcls_sspcab.detector.threshold.calibration import Calibration, checked_scores, spread
+from ppcls_sspcab.detector.threshold.base import Threshold
+from ppcls_sspcab.detector.threshold.calibration import Calibration, spread
 from ppcls_sspcab.registry import THRESHOLDS
 
 
 @THRESHOLDS.register
-class F1Threshold:
+class F1Threshold(Threshold):
     """The threshold with the greatest F1 on a validation set which the user names.
 
     It lies in the middle between two neighbouring scores; of equally good gaps the widest counts.
     """
 
-    needs_bad_scores = True
-
     def fit(self, good_scores: np.ndarray, bad_scores: np.ndarray) -> Calibration:
-        """Calibrates on float [N] and [M] scores of the validation set, N, M >= 1.
-
-        Raises:
-            DataError: no scores of one kind.
-            ModelError: scores that are not finite.
-        """
-        good, bad = checked_scores(good_scores, "good"), checked_scores(bad_scores, "bad")
+        """float64 [N] and [M], scores of the validation set, to the calibration."""
+        good, bad = good_scores, bad_scores
         scale = spread(good)
         distinct = np.unique(np.concatenate([good, bad]))
         low = np.concatenate([[distinct[0] - 2 * scale], distinct])
@@ -35,8 +29,5 @@ class F1Threshold:
         f1 = 2 * hits / (hits + alarms + len(bad))
         best = np.flatnonzero(f1 == f1.max())
         chosen = best[np.argmax((high - low)[best])]
-        count = len(good) + len(bad)
         note = f"F1 {f1[chosen]:.3f} on the validation set of {len(good)} good, {len(bad)} bad"
-        return Calibration(
-            float(thresholds[chosen]), scale, "F1Threshold", count, None, False, note
-        )
+        return Calibration(thresholds[chosen], scale, note=note)

@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 
-from ppcls_sspcab.detector.threshold.calibration import Calibration, checked_scores, spread
+from ppcls_sspcab.detector.threshold.base import Threshold
+from ppcls_sspcab.detector.threshold.calibration import Calibration, spread
 from ppcls_sspcab.registry import THRESHOLDS
 
 
 @THRESHOLDS.register
-class ManualThreshold:
+class ManualThreshold(Threshold):
     """A threshold set by hand; the good scores only give the scale.
 
     Args:
@@ -21,17 +22,11 @@ class ManualThreshold:
         ValueError: a value that is not finite.
     """
 
-    needs_bad_scores = False
-
     def __init__(self, value: float) -> None:
         if not math.isfinite(value):
             raise ValueError(f"value must be finite, not {value}")
         self.value = float(value)
 
     def fit(self, good_scores: np.ndarray) -> Calibration:
-        """As :meth:`TargetFPR.fit`."""
-        scores = checked_scores(good_scores, "good")
-        note = "set by hand"
-        return Calibration(
-            self.value, spread(scores), "ManualThreshold", len(scores), None, False, note
-        )
+        """float64 [N], scores of good pictures, to the calibration."""
+        return Calibration(self.value, spread(good_scores), note="set by hand")

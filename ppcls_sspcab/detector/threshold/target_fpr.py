@@ -7,12 +7,13 @@ from fractions import Fraction
 
 import numpy as np
 
-from ppcls_sspcab.detector.threshold.calibration import Calibration, checked_scores, spread
+from ppcls_sspcab.detector.threshold.base import Threshold
+from ppcls_sspcab.detector.threshold.calibration import Calibration, spread
 from ppcls_sspcab.registry import THRESHOLDS
 
 
 @THRESHOLDS.register
-class TargetFPR:
+class TargetFPR(Threshold):
     """The smallest threshold that new good pictures exceed with probability ``target_fpr``.
 
     Split conformal prediction (Vovk et al. 2005; Lei et al., JASA 2018, section 2.2): of n good
@@ -33,8 +34,6 @@ class TargetFPR:
         ValueError: ``target_fpr`` outside (0, 1).
     """
 
-    needs_bad_scores = False
-
     def __init__(self, target_fpr: float = 0.05) -> None:
         if not 0 < target_fpr < 1:
             raise ValueError(f"target_fpr must lie between 0 and 1, not {target_fpr}")
@@ -47,13 +46,8 @@ class TargetFPR:
         return math.ceil((1 - rate) / rate)
 
     def fit(self, good_scores: np.ndarray) -> Calibration:
-        """Calibrates on float [N], N >= 1, scores of good pictures.
-
-        Raises:
-            DataError: no scores.
-            ModelError: scores that are not finite.
-        """
-        scores = np.sort(checked_scores(good_scores, "good"))
+        """float64 [N], scores of good pictures, to the calibration."""
+        scores = np.sort(good_scores)
         count, scale = len(scores), spread(scores)
         # As written in the YAML, 0.05 is 1/20: floats would make 20 * (1 - 0.05) exceed 19.
         rank = math.ceil((count + 1) * (1 - Fraction(str(self.target_fpr))))
@@ -69,7 +63,7 @@ class TargetFPR:
                 "largest score plus a margin"
             )
         return Calibration(
-            float(threshold), scale, "TargetFPR", count, self.target_fpr, guaranteed, note
+            threshold, scale, target_fpr=self.target_fpr, guaranteed=guaranteed, note=note
         )
 
 

@@ -105,7 +105,7 @@ def test_fused_parts_have_one_scale(combine: str) -> None:
         single.fit(GOOD)
         columns.append(run(single))
     parts = np.stack(columns, axis=1)
-    score.align(parts)
+    score.standardize(parts)
     median = np.median(parts, axis=0)
     deviations = (parts - median) / (1.4826 * np.median(np.abs(parts - median), axis=0))
     expected = deviations.mean(axis=1) if combine == "mean" else deviations.max(axis=1)
@@ -121,7 +121,7 @@ def test_the_unit_of_a_part_does_not_matter() -> None:
     found = []
     for unit in (1.0, 1000.0):
         scaled = parts * [1.0, unit] + [0.0, unit]
-        score.align(scaled)
+        score.standardize(scaled)
         found.append(score.combine(paddle.to_tensor(scaled.astype(np.float32))).numpy())
     np.testing.assert_allclose(*found, rtol=1e-3, atol=1e-4)
 
@@ -132,14 +132,17 @@ def test_candidates_are_each_what_they_are_alone() -> None:
     features = {name: paddle.to_tensor(value) for name, value in GOOD.items()}
     both.fit(GOOD)
     parts = both.parts(features, paddle.to_tensor(MAPS)).numpy()
-    both.align(parts)
-    for section, score, columns in zip(sections, both.candidates(), both.split(parts), strict=True):
+    both.standardize(parts)
+    candidates = both.candidates()
+    assert list(candidates) == ["logit", "fused"]
+    for section, columns in zip(sections, both.split(parts), strict=True):
+        score = candidates[section["name"]]
         alone = build(section)
         alone.fit(GOOD)
-        alone.align(alone.parts(features, paddle.to_tensor(MAPS)).numpy())
+        alone.standardize(alone.parts(features, paddle.to_tensor(MAPS)).numpy())
         found = score.combine(paddle.to_tensor(columns)).numpy()
         np.testing.assert_allclose(found, run(alone), rtol=1e-5)
-    np.testing.assert_array_equal(run(both), run(both.candidates()[0]))
+    np.testing.assert_array_equal(run(both), run(candidates["logit"]))
 
 
 def test_wrong_sections_are_named() -> None:

@@ -23,7 +23,7 @@ def test_the_false_alarm_rate_is_the_one_theory_gives(count, rate):
     """With uniform scores a threshold's false-alarm rate is Beta(n + 1 - k, k) distributed."""
     rng = np.random.default_rng(0)
     method = TargetFPR(rate)
-    rates = [1 - method.fit(rng.random(count)).threshold for _ in range(4000)]
+    rates = [1 - method.calibrate(rng.random(count)).threshold for _ in range(4000)]
     k = math.ceil(round((count + 1) * (1 - rate), 9))
     a, b = count + 1 - k, k
     expected = a / (a + b)
@@ -36,7 +36,7 @@ def test_the_false_alarm_rate_is_the_one_theory_gives(count, rate):
 def test_the_threshold_is_the_smallest_that_keeps_the_promise(count, rate):
     """Of n + 1 exchangeable scores the last is above the k-th of the others in 1 - k / (n + 1)."""
     scores = np.arange(1.0, count + 1)
-    calibration = TargetFPR(rate).fit(scores)
+    calibration = TargetFPR(rate).calibrate(scores)
     keeping = [k for k in range(1, count + 1) if 1 - k / (count + 1) <= rate + 1e-12]
     assert calibration.guaranteed == bool(keeping)
     assert calibration.guaranteed == (count >= TargetFPR(rate).pictures_needed)
@@ -55,7 +55,7 @@ def test_too_few_pictures_still_come_near_the_target(draw, bound, count):
     news = getattr(rng, draw)(20000)
     rates = []
     for _ in range(500):
-        calibration = TargetFPR(0.05).fit(getattr(rng, draw)(count))
+        calibration = TargetFPR(0.05).calibrate(getattr(rng, draw)(count))
         assert not calibration.guaranteed
         rates.append(np.mean(news > calibration.threshold))
     assert np.mean(rates) < bound
@@ -64,7 +64,7 @@ def test_too_few_pictures_still_come_near_the_target(draw, bound, count):
 
 def test_ties_never_alarm_above_the_target():
     scores = np.repeat([1.0, 2.0, 3.0], 20)
-    threshold = TargetFPR(0.1).fit(scores).threshold
+    threshold = TargetFPR(0.1).calibrate(scores).threshold
     assert threshold == 3.0
     assert not np.any(scores > threshold)
 
@@ -97,27 +97,27 @@ def brute_force_f1(good, bad, threshold):
     st.lists(st.integers(0, 8), min_size=1, max_size=12),
 )
 def test_no_threshold_has_a_greater_f1(good, bad):
-    calibration = F1Threshold().fit(np.array(good), np.array(bad))
+    calibration = F1Threshold().calibrate(np.array(good), np.array(bad))
     best = max(brute_force_f1(good, bad, value) for value in np.arange(-1, 9, 0.5))
     assert brute_force_f1(good, bad, calibration.threshold) == pytest.approx(best)
 
 
 def test_f1_lies_in_the_middle_of_the_gap():
-    calibration = F1Threshold().fit(np.array([1.0, 2.0]), np.array([6.0, 7.0]))
+    calibration = F1Threshold().calibrate(np.array([1.0, 2.0]), np.array([6.0, 7.0]))
     assert calibration.threshold == 4.0
     assert calibration.pictures == 4
     assert not calibration.guaranteed
 
 
 def test_manual_keeps_the_value():
-    calibration = ManualThreshold(3).fit(np.array([1.0, 2.0, 4.0]))
+    calibration = ManualThreshold(3).calibrate(np.array([1.0, 2.0, 4.0]))
     assert calibration.threshold == 3.0
     assert calibration.scale == pytest.approx(1.4826)
 
 
 def test_built_from_yaml():
     method = THRESHOLDS.build({"name": "TargetFPR", "target_fpr": 0.1}, "Threshold")
-    assert method.fit(np.arange(9.0)).guaranteed
+    assert method.calibrate(np.arange(9.0)).guaranteed
     with pytest.raises(ConfigError, match="between 0 and 1"):
         THRESHOLDS.build({"name": "TargetFPR", "target_fpr": 1.0}, "Threshold")
     with pytest.raises(ConfigError, match=r"Threshold\.value"):
@@ -126,15 +126,15 @@ def test_built_from_yaml():
 
 def test_broken_scores_are_refused():
     with pytest.raises(DataError, match="good pictures, and there are none"):
-        TargetFPR().fit(np.array([]))
+        TargetFPR().calibrate(np.array([]))
     with pytest.raises(DataError, match="bad pictures, and there are none"):
-        F1Threshold().fit(np.array([1.0]), np.array([]))
+        F1Threshold().calibrate(np.array([1.0]), np.array([]))
     with pytest.raises(ModelError, match="1 of 3 scores"):
-        TargetFPR().fit(np.array([1.0, np.nan, 2.0]))
+        TargetFPR().calibrate(np.array([1.0, np.nan, 2.0]))
 
 
 def test_a_calibration_can_lose_its_guarantee_but_not_gain_one():
-    calibration = TargetFPR(0.5).fit(np.arange(9.0))
+    calibration = TargetFPR(0.5).calibrate(np.arange(9.0))
     weaker = calibration.without_guarantee("out of fold")
     assert isinstance(weaker, Calibration)
     assert (weaker.guaranteed, weaker.note) == (False, "out of fold")
@@ -193,7 +193,7 @@ def test_out_of_fold_thresholds_are_cautious():
         good = 1 + 0.3 * rng.normal(size=(60, 32))
         density = GaussianDensity(32)
         scores = out_of_fold_scores(GaussianDensity, good, 5, seed=0)
-        threshold = TargetFPR(0.1).fit(scores).threshold
+        threshold = TargetFPR(0.1).calibrate(scores).threshold
         density.fit(good)
         rates.append(np.mean(density.score(1 + 0.3 * rng.normal(size=(200, 32))) > threshold))
     assert np.mean(rates) < 0.1

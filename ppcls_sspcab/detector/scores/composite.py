@@ -1,0 +1,65 @@
+"""Image scores that are made of other image scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ppcls_sspcab.detector.scores.base import DensityFactory, Features, ImageScore
+from ppcls_sspcab.registry import IMAGE_SCORES
+
+
+class CompositeScore(ImageScore):
+    """Runs several image scores on the same features; its parts are all of theirs.
+
+    A subclass defines ``combine(parts)``, and ``standardize(parts)`` where the parts are to be
+    brought to one scale.
+
+    Args:
+        density, network, image_size: what the members are built with.
+        sections: of the members, ``{name: ..., argument: value}`` each.
+        key: key of the sections in the configuration, for errors.
+        shapes: as :class:`FittedLayer` takes them.
+
+    Attributes:
+        members: the scores, in the order of their sections.
+    """
+
+    def __init__(
+        self,
+        density: DensityFactory,
+        network: nn.Layer,
+        image_size: list[int],
+        sections: Sequence[Mapping[str, Any]],
+        key: str,
+        shapes: Mapping[str, tuple[int | None, ...]] | None = None,
+    ) -> None:
+        super().__init__(shapes)
+        known = {"density": density, "network": network, "image_size": image_size}
+        self.members = nn.LayerList(
+            [
+                IMAGE_SCORES.build(section, f"{key}.{index}", **known)
+                for index, section in enumerate(sections)
+            ]
+        )
+        self.needs = tuple(sorted({name for member in self.members for name in member.needs}))
+        self.needs_map = any(member.needs_map for member in self.members)
+
+    @property
+    def part_count(self) -> int:
+        return sum(member.part_count for member in self.members)
+
+    def fit(self, features: Mapping[str, np.ndarray]) -> None:
+        for member in self.members:
+            member.fit(features)
+
+    def forward(self, features: Features, anomaly_map: paddle.Tensor | None) -> paddle.Tensor:
+        return self.combine(self.parts(features, anomaly_map))
+
+    def parts(self, features: Features, anomaly_map: paddle.Tensor | None) -> paddle.Tensor:
+        found = [member.parts(features, anomaly_map) for member in self.members]
+        return paddle.concat(found, axis=-1)
