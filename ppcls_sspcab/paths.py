@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import ClassVar
 
@@ -64,6 +65,46 @@ class RunFolder:
     def checkpoint(self, name: str) -> Path:
         """The checkpoint ``latest``, ``best`` or ``epoch_N``."""
         return self.root / "checkpoints" / f"{name}.safetensors"
+
+
+def summary_file(output_dir: str) -> Path:
+    """The table over the categories that an evaluation of ``category: all`` writes."""
+    return Path(output_dir) / "results.md"
+
+
+class StudyRunFolder(RunFolder):
+    """The folder of one run of a study: :class:`RunFolder`, and how the run itself went.
+
+    Attributes:
+        run_config: the run's configuration, before training resolves it.
+        run_state: whether it runs, ended or failed, how long it took and what memory.
+        run_log: everything that its process printed.
+    """
+
+    def __init__(self, output_dir: str, category: str) -> None:
+        super().__init__(output_dir, category)
+        self.run_config = self.root / "run.yaml"
+        self.run_state = self.root / "run.json"
+        self.run_log = self.root / "run.log"
+
+
+class StudyFolder:
+    """What a study writes: its runs, and the tables over them.
+
+    Attributes:
+        csv, json, markdown, page: the tables, the last one as a page of HTML.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root)
+        self.csv = self.root / "study.csv"
+        self.json = self.root / "study.json"
+        self.markdown = self.root / "study.md"
+        self.page = self.root / "study.html"
+
+    def run(self, recipe: str, seed: int, category: str) -> StudyRunFolder:
+        """The folder of one recipe with one seed on one category."""
+        return StudyRunFolder(str(self.root / "runs" / recipe / f"seed_{seed}"), category)
 
 
 def shipped_config(name: str) -> Path | None:

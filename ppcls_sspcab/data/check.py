@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from ppcls_sspcab.data.datasets.layouts import LAYOUTS, layout_of
-from ppcls_sspcab.data.samples import Sample, whole_mask
+from ppcls_sspcab.data.masks import whole_mask
+from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.errors import DataError, did_you_mean
 from ppcls_sspcab.image.decode import ImageError, decode
+from ppcls_sspcab.utils.table import plain_table
 
 SHOWN = 5  # problems of one kind that are named
 
@@ -156,7 +158,8 @@ def _lines(finding: Finding) -> Iterator[str]:
         )
         for group in finding.groups
     ]
-    yield from _aligned([header, *rows] if rows else [])
+    if rows:
+        yield from (f"  {line}" for line in plain_table([header, *rows]))
     for note in finding.notes:
         yield f"  note: {note}"
     for problem, texts in finding.problems.items():
@@ -164,11 +167,6 @@ def _lines(finding: Finding) -> Iterator[str]:
         yield from (f"    {text}" for text in texts[:SHOWN])
         if len(texts) > SHOWN:
             yield f"    and {len(texts) - SHOWN} more"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterable[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ("  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def _sizes(sizes: Counter[tuple[int, int]]) -> str:

@@ -1,4 +1,4 @@
-"""A picture of a data set as plain values, its mask, and what all data sets check alike."""
+"""A picture of a data set as plain values, and what all data sets check alike."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from ppcls_sspcab.errors import DataError, did_you_mean
-from ppcls_sspcab.image.decode import EXTENSIONS, decode_mask
+from ppcls_sspcab.image.decode import EXTENSIONS
 
 LEAST_GOOD = 2  # a covariance of one embedding says nothing
 
@@ -34,48 +31,6 @@ class Sample:
     mask_path: str | None
     split: str
     further_masks: tuple[str, ...] = ()
-
-
-def whole_mask(sample: Sample) -> np.ndarray | None:
-    """All marked pixels of a sample at the masks' own size, bool [H, W]; None without a mask.
-
-    Raises:
-        ImageError: a mask's file cannot be read.
-        DataError: the sample's masks differ in size.
-    """
-    if sample.mask_path is None:
-        return None
-    mask = decode_mask(sample.mask_path)
-    for path in sample.further_masks:
-        further = decode_mask(path)
-        if further.shape != mask.shape:
-            raise DataError(
-                f"{path} and {sample.mask_path} mark the same picture and differ in size: "
-                f"{further.shape[1]}x{further.shape[0]}, {mask.shape[1]}x{mask.shape[0]}"
-            )
-        mask = mask | further
-    return mask
-
-
-def load_mask(sample: Sample, shape: tuple[int, int]) -> np.ndarray | None:
-    """The defect's pixels, resized to ``shape`` (height, width) by nearest neighbour.
-
-    Returns:
-        bool [height, width], all False for a good sample; None for a bad one without a mask.
-
-    Raises:
-        ImageError, DataError: as :func:`whole_mask`.
-    """
-    height, width = shape
-    if sample.label == 0:
-        return np.zeros((height, width), bool)
-    mask = whole_mask(sample)
-    if mask is None or mask.shape == (height, width):
-        return mask
-    resized = Image.fromarray(mask.astype(np.uint8)).resize(
-        (width, height), Image.Resampling.NEAREST
-    )
-    return np.asarray(resized) > 0
 
 
 def is_picture(path: Path) -> bool:

@@ -7,23 +7,18 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ppcls_sspcab.config.config import Config
-from ppcls_sspcab.data.samples import Sample, load_mask, whole_mask
+from ppcls_sspcab.data.masks import true_mask
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.detector.accelerated import accelerated
 from ppcls_sspcab.detector.card import DetectorCard
 from ppcls_sspcab.detector.detector import Detector
 from ppcls_sspcab.detector.run import Outputs, detect, gather
-from ppcls_sspcab.errors import DataError
 from ppcls_sspcab.evaluation.results import Results, evaluate_scores
 from ppcls_sspcab.fitting.run import run_store
 from ppcls_sspcab.metric.build import build_metrics
 from ppcls_sspcab.metric.pixel import PixelMeter
-
-# A mask and its picture may be rounded differently, but not be of another shape.
-SHAPE_TOLERANCE = 0.02
 
 # Takes the number of a picture, its map (None without a localizer) and its mask (None: unknown).
 Look = Callable[[int, np.ndarray | None, np.ndarray | None], None]
@@ -71,38 +66,6 @@ def evaluate(
         meter.results() if meter is not None else None,
     )
     return results, found["embedding"]
-
-
-def true_mask(sample: Sample, shape: tuple[int, int]) -> np.ndarray | None:
-    """The marked pixels at ``shape`` (H, W); None for a bad picture whose pixels nobody marked.
-
-    Raises:
-        DataError: a mask of another shape than its picture, or one of a bad picture that marks
-            nothing: it belongs to another one.
-    """
-    if sample.label == 1 and sample.mask_path is not None:
-        with Image.open(sample.path) as picture, Image.open(sample.mask_path) as mask:
-            sizes = picture.size, mask.size
-        width_ratio, height_ratio = (one / other for one, other in zip(*sizes, strict=True))
-        # A camera that was turned notes it in the picture, which then is turned when it is read.
-        turned = sizes[0][0] / sizes[1][1] / (sizes[0][1] / sizes[1][0])
-        if min(abs(width_ratio / height_ratio - 1), abs(turned - 1)) > SHAPE_TOLERANCE:
-            raise DataError(
-                f"{sample.mask_path} is {sizes[1][0]}x{sizes[1][1]} and its picture {sample.path} "
-                f"{sizes[0][0]}x{sizes[0][1]} (width x height): is it another picture's mask?"
-            )
-    found = load_mask(sample, shape)
-    if found is not None and sample.mask_path is not None and sample.label == 1 and not found.any():
-        whole = whole_mask(sample)
-        if whole is None or not whole.any():
-            raise DataError(
-                f"{sample.mask_path} marks no pixel of the bad picture {sample.path}: is it "
-                "another picture's mask? Remove it if nobody marked the defect"
-            )
-        # Smaller than a pixel of the network: it must not turn into a good picture.
-        small = Image.fromarray(whole.astype(np.float32)).resize(shape[::-1], Image.Resampling.BOX)
-        return np.asarray(small) > 0
-    return found
 
 
 def _numbered(batches: Iterable[Outputs]) -> Iterator[tuple[int, Outputs]]:

@@ -9,7 +9,8 @@ from PIL import Image
 from ppcls_sspcab.data.datasets.csv_list import ListDataset
 from ppcls_sspcab.data.datasets.folder import FolderDataset
 from ppcls_sspcab.data.datasets.mvtec import MVTecDataset
-from ppcls_sspcab.data.samples import Sample, load_mask
+from ppcls_sspcab.data.masks import load_mask
+from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.split import held_out
 from ppcls_sspcab.errors import DataError
 from ppcls_sspcab.registry import DATASETS

@@ -6,7 +6,7 @@ import pytest
 from ppcls_sspcab.cli.main import main
 from ppcls_sspcab.data.datasets.mvtec import MVTecDataset
 from ppcls_sspcab.data.generated import CATEGORIES, DEFECTS, generate_demo, render
-from ppcls_sspcab.data.samples import load_mask
+from ppcls_sspcab.data.masks import load_mask
 from ppcls_sspcab.errors import DataError
 from ppcls_sspcab.image.decode import decode
 

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from ppcls_sspcab.data.datasets.layouts import LAYOUTS, layout_of
-from ppcls_sspcab.data.samples import load_mask, whole_mask
+from ppcls_sspcab.data.masks import load_mask, true_mask, whole_mask
 from ppcls_sspcab.errors import DataError
-from ppcls_sspcab.evaluation.evaluate import true_mask
 from ppcls_sspcab.registry import DATASETS
 
 SHAPE = fixtures.SIZE[::-1]
