@@ -88,9 +88,9 @@ def convert(options: argparse.Namespace) -> int:
 
 
 def study(options: argparse.Namespace) -> int:
-    from ppcls_sspcab.study.study import benchmark
+    from ppcls_sspcab.study.study import run_study
 
-    complete = benchmark(
+    complete = run_study(
         options.config,
         Path(options.output),
         overrides=options.override,

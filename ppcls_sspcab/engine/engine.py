@@ -14,6 +14,7 @@ from ppcls_sspcab.config.parts import check_parts
 from ppcls_sspcab.data.build import categories
 from ppcls_sspcab.engine.hold import held
 from ppcls_sspcab.errors import ConfigError
+from ppcls_sspcab.paths import summary_file
 from ppcls_sspcab.utils.distributed import is_first, join
 from ppcls_sspcab.utils.files import atomic_write
 from ppcls_sspcab.utils.logger import get_logger
@@ -68,12 +69,12 @@ class Engine:
             report: also write ``report.html``, with all test pictures.
         """
         from ppcls_sspcab.engine.evaluate import evaluate_category
-        from ppcls_sspcab.evaluation.results import summary_table
+        from ppcls_sspcab.evaluation.tables import summary_table
 
         results = [evaluate_category(self._of(name), report) for name in self.categories]
         if len(results) > 1 and is_first():
             table = summary_table(results)
-            atomic_write(Path(self.config.Global.output_dir) / "results.md", table)
+            atomic_write(summary_file(self.config.Global.output_dir), table)
             print(table)
         return results
 

@@ -10,7 +10,8 @@ from ppcls_sspcab.errors import DataError
 from ppcls_sspcab.evaluation.evaluate import evaluate
 from ppcls_sspcab.evaluation.plots import write_plots
 from ppcls_sspcab.evaluation.report import Report
-from ppcls_sspcab.evaluation.results import Results, write_results
+from ppcls_sspcab.evaluation.results import Results
+from ppcls_sspcab.evaluation.tables import to_markdown, write_results
 from ppcls_sspcab.utils.distributed import is_first
 from ppcls_sspcab.utils.logger import get_logger
 
@@ -25,10 +26,10 @@ def evaluate_category(config: Config, with_report: bool) -> Results:
         DataError: no test pictures, or one that cannot be read.
         ModelError: no trained detector.
     """
-    folder, run = config.folder.root, config.Global
+    folder, run = config.folder, config.Global
     with config.naming_files():
         detector = load_detector(config.detector_to_use)
-        with held(folder):
+        with held(folder.root):
             samples = build_dataset(config).test
             if not samples:
                 raise DataError(f"{run.data_root}/{run.category}: no test pictures to measure on")
@@ -43,5 +44,5 @@ def evaluate_category(config: Config, with_report: bool) -> Results:
             write_plots(results, embeddings, folder)
             if report:
                 get_logger().info(f"report in {report.write(results, folder)}")
-    print(results.to_markdown())
+    print(to_markdown(results))
     return results

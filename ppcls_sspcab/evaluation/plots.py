@@ -7,12 +7,15 @@ display is needed. Colours are those of Okabe and Ito, told apart by colour-blin
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ppcls_sspcab.evaluation.results import Results
+from ppcls_sspcab.paths import RunFolder
 from ppcls_sspcab.utils.files import atomic_path
 
 if TYPE_CHECKING:
@@ -26,10 +29,8 @@ DEFECT_MARKERS = ("^", "s", "D", "v", "P", "X", "*")
 MAX_TSNE_POINTS = 2000
 
 
-def write_plots(
-    results: Results, embeddings: np.ndarray, folder: str | os.PathLike[str]
-) -> list[Path]:
-    """Writes ``plots/{roc,score_histogram,embedding_tsne}.png`` in ``folder``.
+def write_plots(results: Results, embeddings: np.ndarray, folder: RunFolder) -> list[Path]:
+    """Writes ``plots/{roc,score_histogram,embedding_tsne}.png`` and returns their paths.
 
     Args:
         results: with the records of the pictures.
@@ -42,7 +43,7 @@ def write_plots(
     }
     paths = []
     for name, figure in plots.items():
-        path = Path(folder) / "plots" / f"{name}.png"
+        path = folder.plots / f"{name}.png"
         with atomic_path(path) as temporary:
             figure.savefig(temporary, format="png", dpi=120)
         paths.append(path)
@@ -112,8 +113,6 @@ def histogram_figure(results: Results) -> Figure:
 
     The score axis turns logarithmic where a few scores would crush all others into one bar.
     """
-    from matplotlib.ticker import MaxNLocator
-
     figure, axes = _axes("Anomaly scores", results)
     labels, scores = _columns(results)
     edges = _bins(axes, scores, results.threshold)
@@ -133,7 +132,7 @@ def histogram_figure(results: Results) -> Figure:
     text = f"threshold {results.threshold:.4g}"
     axes.axvline(results.threshold, color=LINE, linestyle="--", linewidth=1.5, label=text)
     axes.set(xlabel="score", ylabel="pictures", xlim=(edges[0], edges[-1]))
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.locator_params(axis="y", integer=True)
     axes.set_ylim(bottom=0, top=1.08 * axes.dataLim.ymax)
     _legend_below(figure, axes)
     return figure
@@ -213,17 +212,29 @@ def _bins(axes: Axes, scores: np.ndarray, threshold: float) -> np.ndarray:
 def _axes(
     title: str, results: Results, width: float = 7.0, height: float = 5.0
 ) -> tuple[Figure, Axes]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    _import_matplotlib()
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     # A category may hold a dollar sign, which would start a formula.
     category = f": {results.category}" if results.category else ""
     axes.set_title((title + category).replace("$", r"\$"), loc="left", fontweight="bold")
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def _import_matplotlib() -> None:
+    """Imports it also where ``MPLBACKEND`` names what is not there: no backend is needed here."""
+    if "matplotlib" in sys.modules:
+        return
+    backend = os.environ.pop("MPLBACKEND", None)
+    import matplotlib
+
+    if backend is not None:
+        os.environ["MPLBACKEND"] = backend
+        with suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend  # for the caller's own figures
 
 
 def _legend_below(figure: Figure, axes: Axes) -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
-import json
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +12,29 @@ import numpy as np
 from PIL import Image
 
 from ppcls_sspcab.data.store import ImageStore
+from ppcls_sspcab.evaluation.page import render
 from ppcls_sspcab.evaluation.plots import histogram_figure, precision_recall_figure, roc_figure
-from ppcls_sspcab.evaluation.report_page import PAGE, POLICY, SCRIPT, STYLE, html_table
-from ppcls_sspcab.evaluation.results import Results, flat, number
+from ppcls_sspcab.evaluation.results import Results
+from ppcls_sspcab.evaluation.tables import (
+    DEFECT_HEADER,
+    METRIC_HEADER,
+    defect_rows,
+    metric_rows,
+    summary,
+)
 from ppcls_sspcab.image.drawing import FOUND, TRUTH, contour, overlay
+from ppcls_sspcab.paths import RunFolder
 from ppcls_sspcab.utils.files import atomic_write
+from ppcls_sspcab.utils.table import flat
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from matplotlib.figure import Figure
 
 # Widths of one picture in pixels, and up to how many pictures: a page of 2000 stays near 20 MB.
 WIDTHS = ((300, 200), (1000, 152), (None, 112))
 JPEG_QUALITY = 80
+PLOTS = (histogram_figure, roc_figure, precision_recall_figure)
 GAP = 4  # white pixels between the views of a picture
 
 
@@ -62,8 +70,8 @@ class Report:
             views.append(outlined)
         self._strips[index] = _strip(views, self._width)
 
-    def write(self, results: Results, folder: str | os.PathLike[str]) -> Path:
-        """Writes ``report.html`` into ``folder`` and returns its path."""
+    def write(self, results: Results, folder: RunFolder) -> Path:
+        """Writes the page and returns its path."""
         pictures = [
             {
                 "name": _short(record["path"]),
@@ -76,37 +84,33 @@ class Report:
             }
             for index, record in enumerate(results.records)
         ]
-        page = PAGE.format(
-            policy=POLICY,
-            title=html.escape(f"{results.category or 'Results'}: anomaly detection"),
-            style=STYLE,
-            summary=html.escape(results.summary()),
-            figures="".join(_figures(results)),
-            plots="".join(_plots(results)),
-            metrics=html_table(["metric", "value", "95 % interval"], results.metric_rows()),
-            defects=html_table(
-                ["defect", "pictures", "detected", "rate", "image AUROC"], _defects(results)
-            ),
-            key=_key(results.pixel is not None),
-            protocol=html_table(
-                ["what", "value"], [(name, flat(v)) for name, v in results.protocol.items()], 0
-            ),
-            # No text may end the script element that holds it.
-            pictures=json.dumps(pictures, ensure_ascii=False).replace("<", "\\u003c"),
-            script=SCRIPT,
+        page = render(
+            __package__,
+            "report.html.j2",
+            results=results,
+            summary=summary(results),
+            figures=_figures(results),
+            plots=[_svg(draw(results)) for draw in PLOTS],
+            metric_header=METRIC_HEADER,
+            metrics=metric_rows(results),
+            defect_header=DEFECT_HEADER,
+            defects=defect_rows(results),
+            found=FOUND,
+            truth=TRUTH,
+            protocol=[(name, flat(value)) for name, value in results.protocol.items()],
+            pictures=pictures,
         )
-        path = Path(folder) / "report.html"
-        atomic_write(path, page)
-        return path
+        atomic_write(folder.report, page)
+        return folder.report
 
 
 def _strip(views: Sequence[np.ndarray], width: int) -> dict[str, Any]:
     """Views side by side as one JPEG, base64 text, with its size in pixels."""
     height = max(1, round(width * views[0].shape[0] / views[0].shape[1]))
     strip = Image.new("RGB", (len(views) * (width + GAP) - GAP, height), "white")
-    for number_, view in enumerate(views):
+    for number, view in enumerate(views):
         small = Image.fromarray(view).resize((width, height), Image.Resampling.BILINEAR)
-        strip.paste(small, (number_ * (width + GAP), 0))
+        strip.paste(small, (number * (width + GAP), 0))
     stream = io.BytesIO()
     strip.save(stream, "JPEG", quality=JPEG_QUALITY)
     encoded = base64.b64encode(stream.getvalue()).decode("ascii")
@@ -118,7 +122,8 @@ def _short(path: str) -> str:
     return "/".join(Path(path).parts[-3:])
 
 
-def _figures(results: Results) -> Iterable[str]:
+def _figures(results: Results) -> dict[str, float]:
+    """What people ask first."""
     values = {
         "image AUROC": results.image_auroc,
         "detection rate": results.detection_rate,
@@ -127,45 +132,14 @@ def _figures(results: Results) -> Iterable[str]:
     }
     if results.pixel is not None:
         values |= {"pixel AUROC": results.pixel.pixel_auroc, "AUPRO": results.pixel.aupro}
-    for name, value in values.items():
-        yield f"<div><b>{number(value)}</b><span>{name}</span></div>"
+    return values
 
 
-def _plots(results: Results) -> Iterable[str]:
-    for draw in (histogram_figure, roc_figure, precision_recall_figure):
-        yield f'<div class="plot">{_svg(draw(results))}</div>'
-
-
-def _svg(figure: Figure) -> str:
+def _svg(figure: Figure) -> Markup:
     """The drawing as an element that scales with the page."""
+    from markupsafe import Markup
+
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None})
     text = stream.getvalue()
-    return text[text.index("<svg") :]
-
-
-def _defects(results: Results) -> list[tuple[str, ...]]:
-    return [
-        (
-            name,
-            str(defect.count),
-            str(defect.detected),
-            number(defect.detection_rate),
-            number(defect.image_auroc),
-        )
-        for name, defect in results.per_defect.items()
-    ]
-
-
-def _key(has_map: bool) -> str:
-    if not has_map:
-        return "The score is on the scale of 0 to 1, with 0.5 at the threshold, in brackets."
-    return (
-        "Each: the picture; the anomaly map over it, on one scale for all pictures; contours of"
-        f" {_swatch(FOUND)}what is found and {_swatch(TRUTH)}the true defect. In brackets the"
-        " score on a scale of 0 to 1, with 0.5 at the threshold."
-    )
-
-
-def _swatch(colour: tuple[int, int, int]) -> str:
-    return f'<i style="background: rgb{colour}"></i>'
+    return Markup(text[text.index("<svg") :])

@@ -1,16 +1,11 @@
-"""What an evaluation found: numbers with intervals, per defect, with the protocol behind them."""
+"""What an evaluation found: figures with intervals, per defect, with the protocol behind them."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
-import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,26 +24,18 @@ from ppcls_sspcab.metric.image import (
     unanimous_interval,
 )
 from ppcls_sspcab.metric.pixel import PixelResults
-from ppcls_sspcab.utils.files import atomic_write
 
 COLUMNS = ("path", "label", "defect", "score", "normalized_score", "is_anomaly")
-TITLES = {
-    "image_auroc": "image AUROC",
-    "image_aupr": "image AUPR",
-    "f1": "F1",
-    "f1_max": "F1, best possible",
-    "false_alarm_rate": "false-alarm rate",
-    "detection_rate": "detection rate",
-    "accuracy": "accuracy",
-}
-PIXEL_TITLES = {
-    "pixel_auroc": "pixel AUROC",
-    "aupro": "AUPRO to 30 %",
-    "pixel_f1": "pixel F1",
-    "pixel_f1_max": "pixel F1, best possible",
-    "pixel_iou": "pixel IoU",
-    "pixel_false_alarm_rate": "pixel false-alarm rate",
-}
+# As reports list them.
+METRICS = (
+    "image_auroc",
+    "image_aupr",
+    "f1",
+    "f1_max",
+    "false_alarm_rate",
+    "detection_rate",
+    "accuracy",
+)
 SCORE_METRICS: dict[str, Metric] = {
     function.__name__: function for function in (image_auroc, image_aupr, f1_max)
 }
@@ -131,57 +118,6 @@ class Results:
         plain = _plain({"category": self.category, **fields, **pixel, "per_defect": defects})
         return {**plain, "protocol": _plain(protocol)}
 
-    def to_markdown(self) -> str:
-        """The tables of ``results.md``."""
-        blocks = [self.summary(), self._metric_table(), self._defect_table()]
-        if self.protocol:
-            rows = [(f"`{_cell(key)}`", flat(value)) for key, value in self.protocol.items()]
-            blocks.append(markdown_table(["protocol", ""], rows))
-        return f"# {self.category or 'Results'}\n\n" + "\n\n".join(filter(None, blocks)) + "\n"
-
-    def summary(self) -> str:
-        """What was measured and what went wrong, in two sentences."""
-        counts = self.counts
-        return (
-            f"{counts['pictures']} test pictures, {counts['good']} good and {counts['bad']} bad. "
-            f"At the threshold {self.threshold:.5g}: {counts['false_alarms']} good called "
-            f"anomalies, {counts['missed']} bad missed."
-        )
-
-    def metric_rows(self) -> list[tuple[str, str, str]]:
-        """Title, value and 95 % interval of every metric, as texts."""
-        values = {name: getattr(self, name) for name in TITLES} | self.metrics
-        rows = [
-            (TITLES.get(name, name), number(value), interval(self.intervals[name]))
-            for name, value in values.items()
-        ]
-        if self.pixel is not None:
-            rows += [
-                (title, number(getattr(self.pixel, name)), "–")
-                for name, title in PIXEL_TITLES.items()
-            ]
-        return rows
-
-    def _metric_table(self) -> str:
-        rows = [(_cell(title), *texts) for title, *texts in self.metric_rows()]
-        return markdown_table(["metric", "value", "95 % interval"], rows)
-
-    def _defect_table(self) -> str:
-        rows = [
-            (
-                _cell(name),
-                str(defect.count),
-                str(defect.detected),
-                number(defect.detection_rate),
-                interval(defect.intervals["detection_rate"]),
-                number(defect.image_auroc),
-                interval(defect.intervals["image_auroc"]),
-            )
-            for name, defect in self.per_defect.items()
-        ]
-        header = ["defect", "pictures", "detected", "rate", "95 %", "image AUROC", "95 %"]
-        return markdown_table(header, rows) if rows else ""
-
 
 def evaluate_scores(
     records: Sequence[Mapping[str, Any]],
@@ -214,14 +150,14 @@ def evaluate_scores(
     further = {
         name: np.vectorize(metric, signature="(n),(n)->()")
         for name, metric in (metrics or {}).items()
-        if name not in TITLES
+        if name not in METRICS
     }
     measured = {
         name: _measure(name, metric, labels, scores, seed)
         for name, metric in (SCORE_METRICS | further).items()
     } | {name: _measure(name, metric, labels, calls, seed) for name, metric in CALL_METRICS.items()}
     return Results(
-        **{name: measured[name][0] for name in TITLES},
+        **{name: measured[name][0] for name in METRICS},
         threshold=float(threshold),
         counts={
             "pictures": len(rows),
@@ -231,52 +167,12 @@ def evaluate_scores(
             "missed": int(np.sum(1 - calls[labels == 1])),
         },
         metrics={name: measured[name][0] for name in further},
-        intervals={name: measured[name][1] for name in (*TITLES, *further)},
+        intervals={name: measured[name][1] for name in (*METRICS, *further)},
         per_defect=_per_defect(rows, labels, scores, calls, seed),
         protocol=dict(protocol),
         records=rows,
         pixel=pixel,
     )
-
-
-def write_results(results: Results, folder: str | os.PathLike[str]) -> None:
-    """Writes ``results.json``, ``results.csv`` (a row a picture) and ``results.md``."""
-    base = Path(folder)
-    text = json.dumps(results.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-    atomic_write(base / "results.json", text + "\n")
-    table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(results.records)
-    atomic_write(base / "results.csv", table.getvalue())
-    atomic_write(base / "results.md", results.to_markdown())
-
-
-def mean_values(results: Sequence[Results]) -> dict[str, float]:
-    """The mean of each metric over the categories in which it has a meaning; else NaN."""
-    means = {}
-    for name in TITLES:
-        values = [getattr(result, name) for result in results]
-        known = [value for value in values if not math.isnan(value)]
-        means[name] = math.fsum(known) / len(known) if known else math.nan
-    return means
-
-
-def summary_table(results: Sequence[Results]) -> str:
-    """A Markdown table with a row for each category and the mean, as ``category: all`` prints."""
-    rows = [
-        (
-            _cell(result.category),
-            str(result.counts["good"]),
-            str(result.counts["bad"]),
-            *(number(getattr(result, name)) for name in TITLES),
-        )
-        for result in results
-    ]
-    totals = (str(sum(result.counts[kind] for result in results)) for kind in ("good", "bad"))
-    means = (f"**{number(value)}**" for value in mean_values(results).values())
-    header = ["category", "good", "bad", *TITLES.values()]
-    return markdown_table(header, [*rows, ("**mean**", *totals, *means)]) + "\n"
 
 
 def _check(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -334,36 +230,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
-
-
-def flat(value: Any) -> str:
-    """A plain value, or a mapping's items in a row, for a cell of a table."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{_cell(key)} {flat(item)}" for key, item in value.items())
-    return _cell(value)
-
-
-def _cell(value: Any) -> str:
-    return str(value).replace("|", "\\|").replace("\n", " ")
-
-
-def number(value: float) -> str:
-    """A value with three digits; a dash for NaN."""
-    return "–" if math.isnan(value) else f"{value:.3f}"
-
-
-def interval(bounds: tuple[float, float]) -> str:
-    """Two bounds with three digits; a dash for NaN."""
-    return "–" if math.isnan(bounds[0]) else f"{bounds[0]:.3f} – {bounds[1]:.3f}"
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, aligned so that it also reads well as plain text."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(map(str.ljust, cells, widths)) + " |"
-
-    return "\n".join(
-        [line(header), line(["-" * max(width, 3) for width in widths]), *map(line, rows)]
-    )

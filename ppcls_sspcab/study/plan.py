@@ -1,4 +1,4 @@
-"""What a benchmark runs: each configuration with its baselines, over categories and seeds."""
+"""What a study runs: each configuration with its baselines, over categories and seeds."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.config.load import load_config
 from ppcls_sspcab.errors import ConfigError, did_you_mean
+from ppcls_sspcab.paths import StudyFolder, StudyRunFolder
 
 # Keys that do not change what a run finds, only where and how fast.
 ELSEWHERE = (
@@ -55,21 +56,26 @@ class Recipe:
     config: Config
     identity: str
 
+    @property
+    def folder(self) -> str:
+        """Name of the folder of its runs: the title, and the identity."""
+        return f"{re.sub(r'[^A-Za-z0-9._]+', '_', self.title)}-{self.identity}"
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training and evaluation; its files go to ``folder``, ``<output_dir>/<category>``."""
+    """One training and evaluation, whose files go to ``folder``."""
 
     recipe: Recipe
     category: str
     seed: int
-    folder: Path
+    folder: StudyRunFolder
 
     @property
     def config(self) -> Config:
         """The run's whole configuration."""
         return self.recipe.config.with_values(
-            category=self.category, seed=self.seed, output_dir=str(self.folder.parent)
+            category=self.category, seed=self.seed, output_dir=str(self.folder.root.parent)
         )
 
     def __str__(self) -> str:
@@ -92,9 +98,9 @@ def read_configs(
         if name in configs:
             raise ConfigError("", "two configurations have this file's name; rename one", path)
         if config.Global.engine != "builtin":
-            raise ConfigError("Global.engine", "a benchmark runs the built-in engine", path)
+            raise ConfigError("Global.engine", "a study runs the built-in engine", path)
         if config.Global.pretrained_model:
-            raise ConfigError("Global.pretrained_model", "a benchmark trains its detectors", path)
+            raise ConfigError("Global.pretrained_model", "a study trains its detectors", path)
         values: dict[str, Any] = {"eval_during_train": diagnose}
         if data_root is not None:
             values["data_root"] = data_root
@@ -185,15 +191,11 @@ def identity_of(config: Config) -> str:
 
 
 def plan(
-    found: Sequence[Recipe], categories: Sequence[str], seeds: Sequence[int], output: Path
+    found: Sequence[Recipe], categories: Sequence[str], seeds: Sequence[int], folder: StudyFolder
 ) -> list[Run]:
     """All runs, every recipe of a category and seed together, so that early tables compare."""
-    folders = {
-        recipe.identity: output / "runs" / f"{_slug(recipe.title)}-{recipe.identity}"
-        for recipe in found
-    }
     return [
-        Run(recipe, category, seed, folders[recipe.identity] / f"seed_{seed}" / category)
+        Run(recipe, category, seed, folder.run(recipe.folder, seed, category))
         for seed in seeds
         for category in categories
         for recipe in found
@@ -221,7 +223,3 @@ def _changed(config: Config, change: Callable[[dict[str, Any]], None]) -> Config
     tree = copy.deepcopy(config.tree)
     change(tree)
     return Config(tree, config.origins)
-
-
-def _slug(title: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._]+", "_", title)

@@ -1,5 +1,6 @@
 """Plots: drawn for any pictures, with the numbers they claim, and no global state."""
 
+import os
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from ppcls_sspcab.evaluation.plots import (
     write_plots,
 )
 from ppcls_sspcab.evaluation.results import evaluate_scores
+from ppcls_sspcab.paths import RunFolder
 
 THRESHOLD = 24.0
 
@@ -58,10 +60,12 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_all_plots_are_written(case, tmp_path):
     defects, count = CASES[case]
-    paths = write_plots(results(defects, count), embeddings(count), tmp_path)
+    paths = write_plots(
+        results(defects, count), embeddings(count), RunFolder(str(tmp_path), "part")
+    )
     names = ["embedding_tsne.png", "roc.png", "score_histogram.png"]
     assert sorted(path.name for path in paths) == names
-    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == names
+    assert sorted(path.name for path in (tmp_path / "part" / "plots").iterdir()) == names
     for path in paths:
         with Image.open(path) as image:
             assert image.format == "PNG"
@@ -135,14 +139,23 @@ def test_tsne_of_identical_pictures_is_finite():
     assert np.isfinite(tsne(np.ones((6, 8)))).all()
 
 
-def test_pyplot_and_its_state_stay_untouched():
+@pytest.mark.parametrize("backend", [None, "module://nowhere", "no_such_backend"])
+def test_pyplot_and_its_state_stay_untouched(backend):
+    """Whatever backend the environment names."""
     code = (
         "import sys, ppcls_sspcab.evaluation.plots as plots\n"
         "assert 'matplotlib' not in sys.modules\n"
         "from ppcls_sspcab.evaluation.results import evaluate_scores\n"
         "row = dict(path='a', label=0, defect='good', score=1.0, normalized_score=.5,"
         " is_anomaly=False)\n"
-        "plots.histogram_figure(evaluate_scores([row], 2.0, 0, {}))\n"
+        "figure = plots.histogram_figure(evaluate_scores([row], 2.0, 0, {}))\n"
+        "figure.savefig(sys.stdout.buffer, format='png')\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    if backend is not None:
+        environment["MPLBACKEND"] = backend
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.startswith(b"\x89PNG")

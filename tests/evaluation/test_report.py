@@ -25,6 +25,7 @@ from ppcls_sspcab.evaluation.report import Report
 from ppcls_sspcab.evaluation.results import evaluate_scores
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.metric.pixel import PixelMeter
+from ppcls_sspcab.paths import RunFolder
 
 CHROMEDRIVER = shutil.which("chromedriver")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -65,7 +66,7 @@ def write_report(folder: Path, count: int) -> Path:
         report.look(index, anomaly_map, mask)
     protocol = {"category": "part <1>", "seed": 0, "note": HOSTILE, "versions": {"paddle": "3"}}
     results = evaluate_scores(records, THRESHOLD, 0, protocol, None, meter.results())
-    return report.write(results, folder)
+    return report.write(results, RunFolder(str(folder.parent), folder.name))
 
 
 class Browser:
@@ -245,7 +246,7 @@ def test_a_report_without_maps_shows_the_pictures(tmp_path: Path) -> None:
     ]  # fmt: skip
     for index in range(2):
         report.look(index, None, None)
-    written = report.write(evaluate_scores(records, 1.5, 0, {}), tmp_path)
+    written = report.write(evaluate_scores(records, 1.5, 0, {}), RunFolder(str(tmp_path), "part"))
     text = re.search(r'id="pictures">(.*?)</script>', written.read_text(encoding="utf-8"))[1]
     pictures = json.loads(text)
     assert [(p["width"], p["height"]) for p in pictures] == [(200, 133)] * 2

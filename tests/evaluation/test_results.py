@@ -10,13 +10,9 @@ import pytest
 from sklearn import metrics as sk
 
 from ppcls_sspcab.errors import DataError, ModelError
-from ppcls_sspcab.evaluation.results import (
-    COLUMNS,
-    evaluate_scores,
-    mean_values,
-    summary_table,
-    write_results,
-)
+from ppcls_sspcab.evaluation.results import COLUMNS, evaluate_scores
+from ppcls_sspcab.evaluation.tables import mean_values, summary_table, to_markdown, write_results
+from ppcls_sspcab.paths import RunFolder
 
 THRESHOLD = 24.0
 PROTOCOL = {"category": "bottle", "seed": 7, "steps": 256, "versions": {"paddle": "3.3.1"}}
@@ -87,20 +83,20 @@ def test_each_defect_is_measured_against_all_good_pictures():
 def test_the_files_hold_the_results(tmp_path):
     rows = records()
     results = evaluate(rows)
-    write_results(results, tmp_path)
-    found = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    write_results(results, RunFolder(str(tmp_path), "bottle"))
+    found = json.loads((tmp_path / "bottle" / "results.json").read_text("utf-8"))
     for name in ("image_auroc", "image_aupr", "f1", "false_alarm_rate", "detection_rate"):
         assert found[name] == getattr(results, name)
         assert found["intervals"][name] == list(results.intervals[name])
     assert found["protocol"] == PROTOCOL
     assert found["per_defect"]["scratch"]["count"] == 15
-    with (tmp_path / "results.csv").open(newline="", encoding="utf-8") as file:
+    with (tmp_path / "bottle" / "results.csv").open(newline="", encoding="utf-8") as file:
         table = list(csv.DictReader(file))
     assert tuple(table[0]) == COLUMNS
     assert [row["path"] for row in table] == [row["path"] for row in rows]
     assert [float(row["score"]) for row in table] == [row["score"] for row in rows]
     assert {row["is_anomaly"] for row in table} == {"True", "False"}
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "bottle").iterdir()) == [
         "results.csv",
         "results.json",
         "results.md",
@@ -109,7 +105,7 @@ def test_the_files_hold_the_results(tmp_path):
 
 def test_the_same_scores_give_the_same_bytes(tmp_path):
     for name in ("a", "b"):
-        write_results(evaluate(records()), tmp_path / name)
+        write_results(evaluate(records()), RunFolder(str(tmp_path), name))
     for file in ("results.json", "results.csv", "results.md"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
@@ -117,13 +113,13 @@ def test_the_same_scores_give_the_same_bytes(tmp_path):
 @pytest.mark.parametrize("defect", ["good", "scratch"])
 def test_one_kind_of_pictures_leaves_gaps(defect, tmp_path):
     results = evaluate(records((defect,), count=3))
-    write_results(results, tmp_path)
-    found = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    write_results(results, RunFolder(str(tmp_path), "bottle"))
+    found = json.loads((tmp_path / "bottle" / "results.json").read_text("utf-8"))
     assert found["image_auroc"] is None
     assert found["intervals"]["image_auroc"] == [None, None]
     assert (found["detection_rate"] is None) == (defect == "good")
     assert (found["false_alarm_rate"] is None) == (defect != "good")
-    assert "| image AUROC       | –     | –" in results.to_markdown()
+    assert "| image AUROC       | –     | –" in to_markdown(results)
 
 
 def test_no_alarm_in_few_pictures_is_no_certainty():
@@ -139,7 +135,7 @@ def test_no_alarm_in_few_pictures_is_no_certainty():
 
 def test_markdown_says_what_people_ask_first():
     rows = records(("good", "bent|wire"))
-    text = evaluate(rows).to_markdown()
+    text = to_markdown(evaluate(rows))
     assert text.startswith("# bottle\n\n60 test pictures, 30 good and 30 bad.")
     assert "bent\\|wire" in text
     assert "paddle 3.3.1" in text
@@ -160,7 +156,7 @@ def test_a_metric_of_one_s_own_joins_by_name():
     assert results.metrics["gap"] == pytest.approx(bad - good)
     low, high = results.intervals["gap"]
     assert low < results.metrics["gap"] < high
-    assert "| gap " in results.to_markdown()
+    assert "| gap " in to_markdown(results)
 
 
 def test_broken_records_are_refused():

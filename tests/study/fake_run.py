@@ -1,8 +1,8 @@
-"""Stands in for a benchmark's run: writes made-up results at once, or fails, hangs or dies.
+"""Stands in for what a study's run trains: writes made-up results at once, fails, hangs or dies.
 
 What it does depends on the category: ``broken`` fails the first time, ``killed`` kills itself, and
-the untrained run of ``slow`` waits the first time until it is interrupted. It imports little, to
-start quickly.
+the untrained run of ``slow`` waits the first time until it is interrupted. All else, the lock, the
+states and the exit codes, is the real run's. It imports little, to start quickly.
 """
 
 from __future__ import annotations
@@ -14,9 +14,14 @@ import re
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
-from ppcls_sspcab.study.run import write_state
+from ppcls_sspcab.errors import DataError
+from ppcls_sspcab.paths import StudyRunFolder
+from ppcls_sspcab.study import run
+from ppcls_sspcab.utils.program import run_program
 
 
 def scores(name: str, seed: int, count: int = 12) -> tuple[list[int], list[float]]:
@@ -32,34 +37,37 @@ def auroc(labels: list[int], values: list[float]) -> float:
     return sum(one > other for one in bad for other in good) / (len(bad) * len(good))
 
 
-def run(folder: Path) -> int:
-    text = (folder / "run.yaml").read_text()
+def train_and_evaluate(folder: StudyRunFolder) -> None:
+    text = folder.run_config.read_text()
     found = dict(
         re.findall(r"^  (category|seed|device|epochs|eval_during_train): (\S+)$", text, re.M)
     )
-    category, seed = folder.name, int(found["seed"])
-    with (folder / "starts.txt").open("a") as file:
+    category, seed = folder.root.name, int(found["seed"])
+    starts = folder.root / "starts.txt"
+    with starts.open("a") as file:
         file.write(f"{os.getpid()} {found['device']}\n")
-    first = len((folder / "starts.txt").read_text().splitlines()) == 1
+    first = len(starts.read_text().splitlines()) == 1
     if category == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if category == "broken" and first:
-        write_state(folder, state="failed", error="no pictures there", finished=time.time())
-        return 1
+        raise DataError("no pictures there")
     if category == "slow" and first and found["epochs"] == "0":
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        try:
-            (folder / "waiting").touch()
-            time.sleep(60)
-        except KeyboardInterrupt:
-            write_state(folder, state="interrupted", finished=time.time(), seconds=1.0)
-            return 130
+        (folder.root / "waiting").touch()
+        time.sleep(60)
     time.sleep(0.05)
-    labels, values = scores(folder.parents[1].name, seed)
+    write_results(folder, category, seed)
+    if found["eval_during_train"] == "true":
+        folder.diagnosis.write_text(json.dumps({"best_image_auroc": 0.5 + seed / 4}))
+    run.time = SimpleNamespace(time=time.time, perf_counter=lambda: 2.0 + seed)
+    run.peak_memory_mib = lambda: 100.0 + seed
+
+
+def write_results(folder: StudyRunFolder, category: str, seed: int) -> None:
+    labels, values = scores(folder.root.parents[1].name, seed)
     lines = ["path,label,defect,score,normalized_score,is_anomaly"]
     for index, (label, value) in enumerate(zip(labels, values, strict=True)):
         lines.append(f"p{index},{label},x,{value},0,False")
-    (folder / "results.csv").write_text("\n".join(lines) + "\n")
+    folder.results_csv.write_text("\n".join(lines) + "\n")
     results = {
         "category": category,
         "image_auroc": auroc(labels, values),
@@ -68,20 +76,10 @@ def run(folder: Path) -> int:
         "counts": {"good": 4, "false_alarms": 1},
         "protocol": {"category": category, "seed": seed, "note": "<b>bold</b>"},
     }
-    (folder / "results.json").write_text(json.dumps(results))
-    if found["eval_during_train"] == "true":
-        (folder / "diagnosis.json").write_text(json.dumps({"best_image_auroc": 0.5 + seed / 4}))
-    write_state(
-        folder,
-        state="done",
-        error=None,
-        finished=time.time(),
-        seconds=2.0 + seed,
-        peak_memory_mb=100.0 + seed,
-        peak_gpu_memory_mb=None,
-    )
-    return 0
+    folder.results_json.write_text(json.dumps(results))
 
 
 if __name__ == "__main__":
-    sys.exit(run(Path(sys.argv[1])))
+    run._train_and_evaluate = train_and_evaluate
+    run.time = SimpleNamespace(time=time.time, perf_counter=lambda: 0.0)
+    sys.exit(run_program(partial(run.main, Path(sys.argv[1]))))

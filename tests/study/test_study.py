@@ -1,4 +1,4 @@
-"""``benchmark``: what it plans, runs, shares, resumes and reports."""
+"""``study``: what it plans, runs, shares, resumes and reports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -23,9 +23,12 @@ import yaml
 from ppcls_sspcab.cli.main import main
 from ppcls_sspcab.config.load import load_config
 from ppcls_sspcab.metric.image import bootstrap_interval, image_auroc
-from ppcls_sspcab.study import run as study_run
-from ppcls_sspcab.study import study
+from ppcls_sspcab.paths import StudyFolder, StudyRunFolder
+from ppcls_sspcab.study import run, schedule
+from ppcls_sspcab.study.device import environment_for
 from ppcls_sspcab.study.plan import plan, read_configs, recipes
+from ppcls_sspcab.study.state import read_state
+from ppcls_sspcab.utils.lock import folder_lock
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FAKE = [sys.executable, str(Path(fake_run.__file__))]
@@ -48,8 +51,8 @@ def short(tmp_path: Path) -> str:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "COMMAND", FAKE)
-    monkeypatch.setattr(study, "POLL", 0.05)
+    monkeypatch.setattr(schedule, "COMMAND", FAKE)
+    monkeypatch.setattr(schedule, "POLL", 0.05)
 
 
 def words(config: str, data: Path, *more: str) -> list[str]:
@@ -67,7 +70,7 @@ def starts(data: Path) -> dict[str, list[str]]:
 
 
 def rows(data: Path, part: str = "rows") -> list[dict]:
-    return json.loads((data.parent / "out" / "benchmark.json").read_text())[part]
+    return json.loads((data.parent / "out" / "study.json").read_text())[part]
 
 
 def test_each_configuration_stands_beside_its_baselines(short: str) -> None:
@@ -116,7 +119,7 @@ def test_equal_baselines_run_once_and_different_ones_are_told_apart(
 def test_only_what_changes_results_changes_the_folder(short: str, tmp_path: Path) -> None:
     def folders(*overrides: str, diagnose: bool = False) -> list[Path]:
         found = recipes(read_configs([short], overrides, None, diagnose))
-        return [run.folder for run in plan(found, ["a"], [0], tmp_path)]
+        return [run.folder.root for run in plan(found, ["a"], [0], StudyFolder(tmp_path))]
 
     usual = folders()
     same = ("Global.device=cpu", "Global.cache_mb=1", "DataLoader.Train.loader.num_workers=0")
@@ -167,10 +170,10 @@ def test_every_combination_runs_once_and_the_tables_add_up(
     assert mean["image_auroc"] == pytest.approx(np.mean(both)) and mean["done"] == 2
     assert mean["good"] == 16
 
-    with (data.parent / "out" / "benchmark.csv").open() as file:
+    with (data.parent / "out" / "study.csv").open() as file:
         table = list(csv.DictReader(file))
     assert len(table) == 3 + 6 and table[0]["category"] == "mean"
-    text = (data.parent / "out" / "benchmark.md").read_text()
+    text = (data.parent / "out" / "study.md").read_text()
     assert "best on test (not a result)" in text and "picked on the test set: not a result" in text
     assert "pixel AUROC" not in text  # nothing is known of it
     capsys.readouterr()
@@ -181,7 +184,7 @@ def test_what_was_picked_on_the_test_set_is_shown_only_when_asked_for(
 ) -> None:
     assert main(words(short, data, "--seeds", "1", "--categories", "one")) == 0
     for kind in ("csv", "json", "md", "html"):
-        text = (data.parent / "out" / f"benchmark.{kind}").read_text().lower()
+        text = (data.parent / "out" / f"study.{kind}").read_text().lower()
         assert "best on test" not in text and "best_on_test" not in text
     row = rows(data)[0]
     assert row["image_auroc_std"] is None and row["planned"] == 1
@@ -200,9 +203,9 @@ def test_a_failed_run_is_reported_and_the_rest_goes_on(
     assert all(error in row["errors"] and row["done"] == 0 for row in failed)
     assert all(row["done"] == 1 for row in rows(data) if row["category"] != category)
     assert {row["done"] for row in rows(data, "means")} == {2}
-    text = (data.parent / "out" / "benchmark.md").read_text()
+    text = (data.parent / "out" / "study.md").read_text()
     assert "3 of 9 runs have no result" in text and error in text
-    assert error in (data.parent / "out" / "benchmark.html").read_text()
+    assert error in (data.parent / "out" / "study.html").read_text()
     again = main(words(short, data, "--seeds", "1"))
     assert again == (0 if category == "broken" else 1)
     attempts = {name.split("/")[-1]: len(lines) for name, lines in starts(data).items()}
@@ -213,8 +216,8 @@ def command(arguments: Sequence[str]) -> subprocess.Popen[str]:
     # A shell starts what it runs in the background with SIGINT ignored, and children inherit it.
     script = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "from ppcls_sspcab.study import study; from ppcls_sspcab.cli.main import main;"
-        f"study.COMMAND, study.POLL = {FAKE!r}, 0.05; sys.exit(main({list(arguments)!r}))"
+        "from ppcls_sspcab.study import schedule; from ppcls_sspcab.cli.main import main;"
+        f"schedule.COMMAND, schedule.POLL = {FAKE!r}, 0.05; sys.exit(main({list(arguments)!r}))"
     )
     return subprocess.Popen(
         [sys.executable, "-c", script],
@@ -248,25 +251,26 @@ def test_a_stopped_command_leaves_what_the_next_one_resumes(
     process.send_signal(how)
     process.communicate(timeout=60)
     (waiting,) = data.parent.rglob("waiting")
-    folder = waiting.parent
+    folder = StudyRunFolder(str(waiting.parents[1]), waiting.parent.name)
+    starts_file = folder.root / "starts.txt"
     if how == signal.SIGKILL:
         # The run goes on by itself and keeps its lock, so that no one begins it a second time.
-        assert study_run.read_state(folder)["state"] == "running"
+        assert read_state(folder)["state"] == "running"
         other = command(arguments)
         time.sleep(1.5)
-        assert len((folder / "starts.txt").read_text().splitlines()) == 1
+        assert len(starts_file.read_text().splitlines()) == 1
         assert other.poll() is None
-        os.kill(int((folder / "starts.txt").read_text().split()[0]), signal.SIGKILL)
+        os.kill(int(starts_file.read_text().split()[0]), signal.SIGKILL)
         other.communicate(timeout=60)
         assert other.returncode == 0
     else:
         assert process.returncode == 130
-        assert study_run.read_state(folder)["state"] == "interrupted"
-        assert "runs have no result" in (data.parent / "out/benchmark.md").read_text()
+        assert read_state(folder)["state"] == "interrupted"
+        assert "runs have no result" in (data.parent / "out/study.md").read_text()
         again = command(arguments)
         again.communicate(timeout=60)
         assert again.returncode == 0
-    assert len((folder / "starts.txt").read_text().splitlines()) == 2
+    assert len(starts_file.read_text().splitlines()) == 2
 
 
 class _Page(HTMLParser):
@@ -283,7 +287,7 @@ class _Page(HTMLParser):
 def test_the_page_needs_nothing_and_believes_no_name(fake: None, short: str, data: Path) -> None:
     (data / "<img src=x>" / "train" / "good").mkdir(parents=True)
     assert main(words(short, data, "--seeds", "1", "--diagnose")) == 0
-    text = (data.parent / "out" / "benchmark.html").read_text()
+    text = (data.parent / "out" / "study.html").read_text()
     page = _Page()
     page.feed(text)
     assert page.links == [] and "img" not in page.tags and "script" not in page.tags
@@ -332,51 +336,51 @@ def test_two_files_of_one_name_are_refused(
 def test_each_gpu_serves_its_own_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert study._environment("gpu:1", 2)["CUDA_VISIBLE_DEVICES"] == "5"
-    threads = int(study._environment("cpu", 1)["OMP_NUM_THREADS"])
-    assert int(study._environment("cpu", 2)["OMP_NUM_THREADS"]) == max(1, threads // 2)
+    assert environment_for("gpu:1", 2)["CUDA_VISIBLE_DEVICES"] == "5"
+    threads = int(environment_for("cpu", 1)["OMP_NUM_THREADS"])
+    assert int(environment_for("cpu", 2)["OMP_NUM_THREADS"]) == max(1, threads // 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert study._environment("gpu:1", 2)["CUDA_VISIBLE_DEVICES"] == "1"
+    assert environment_for("gpu:1", 2)["CUDA_VISIBLE_DEVICES"] == "1"
 
 
-@pytest.fixture
-def own_signals() -> Iterator[None]:
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
-
-
-def test_a_real_run_resumes_and_keeps_its_diagnosis_apart(
-    own_signals: None, tiny_yaml: Path, tmp_path: Path
-) -> None:
+def test_a_real_run_resumes_and_keeps_its_diagnosis_apart(tiny_yaml: Path, tmp_path: Path) -> None:
     quick = ["Score.name=embedding", "Localize=null"]
     config = load_config(tiny_yaml, ["Global.eval_during_train=true", *quick])
-    folder = tmp_path / "output" / config.Global.category
-    folder.mkdir(parents=True)
-    (folder / study_run.CONFIG).write_text(config.to_yaml())
-    assert study_run.main(folder) == 0
-    state = study_run.read_state(folder)
+    folder = StudyRunFolder(str(tmp_path / "output"), config.Global.category)
+    folder.root.mkdir(parents=True)
+    folder.run_config.write_text(config.to_yaml())
+    assert run.main(folder.root) == 0
+    state = read_state(folder)
     assert state["state"] == "done" and state["error"] is None
     assert state["seconds"] > 0 and state["peak_memory_mb"] > 100
-    logged = re.findall(r"on the test pictures: ([\d.]+)", (folder / "train.log").read_text())
-    best = json.loads((folder / "diagnosis.json").read_text())["best_image_auroc"]
+    logged = re.findall(r"on the test pictures: ([\d.]+)", folder.train_log.read_text())
+    best = json.loads(folder.diagnosis.read_text())["best_image_auroc"]
     assert len(logged) == 2 and best == pytest.approx(max(map(float, logged)), abs=1e-5)
     for name in ("results.json", "detector.json", "config.yaml"):
-        assert "best_image_auroc" not in (folder / name).read_text()
-    first = json.loads((folder / "results.json").read_text())
-    (folder / "results.json").unlink()
-    assert study_run.main(folder) == 0
-    assert "resuming after step 6" in (folder / "train.log").read_text()
-    assert json.loads((folder / "results.json").read_text())["image_auroc"] == first["image_auroc"]
-    assert study_run.read_state(folder)["seconds"] > state["seconds"]
-    assert json.loads((folder / "diagnosis.json").read_text())["best_image_auroc"] == best
+        assert "best_image_auroc" not in (folder.root / name).read_text()
+    first = json.loads(folder.results_json.read_text())
+    folder.results_json.unlink()
+    assert run.main(folder.root) == 0
+    assert "resuming after step 6" in folder.train_log.read_text()
+    assert json.loads(folder.results_json.read_text())["image_auroc"] == first["image_auroc"]
+    assert read_state(folder)["seconds"] > state["seconds"]
+    assert json.loads(folder.diagnosis.read_text())["best_image_auroc"] == best
+    assert run.main(folder.root) == run.TAKEN  # it is done
 
     tree = config.tree | {"Global": config.tree["Global"] | {"data_root": "nowhere"}}
-    (folder / study_run.CONFIG).write_text(yaml.safe_dump(tree))
-    assert study_run.main(folder) == 1
-    state = study_run.read_state(folder)
+    folder.run_config.write_text(yaml.safe_dump(tree))
+    folder.results_json.unlink()
+    assert run.main(folder.root) == 1
+    state = read_state(folder)
     assert state["state"] == "failed" and "nowhere does not exist" in state["error"]
+
+
+def test_a_run_that_another_process_holds_is_left_alone(tmp_path: Path) -> None:
+    with folder_lock(tmp_path / "part"):
+        command = [sys.executable, "-m", "ppcls_sspcab.study.run", str(tmp_path / "part")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == run.TAKEN and "another run is writing there" in done.stderr
+    assert not (tmp_path / "part" / "run.json").exists()
 
 
 def test_the_untrained_baseline_runs_in_a_process_of_its_own(
@@ -389,7 +393,7 @@ def test_the_untrained_baseline_runs_in_a_process_of_its_own(
     arguments = ["study", "-c", str(tiny_yaml), "--data", str(demo_root), "--output", output]
     arguments += ["--categories", config.Global.category, "--seeds", "1", *more]
     assert main(arguments) == 0
-    (row,) = json.loads((tmp_path / "out" / "benchmark.json").read_text())["rows"]
+    (row,) = json.loads((tmp_path / "out" / "study.json").read_text())["rows"]
     assert row["config"] == "untrained" and 0 <= row["image_auroc"] <= 1
     assert row["image_auroc_low"] <= row["image_auroc"] <= row["image_auroc_high"]
     assert row["pixel_auroc"] is not None and row["aupro"] is not None

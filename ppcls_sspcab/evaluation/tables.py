@@ -1,0 +1,129 @@
+"""The results of an evaluation as files: figures for programs, Markdown tables for readers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+
+from ppcls_sspcab.evaluation.results import COLUMNS, METRICS, Results
+from ppcls_sspcab.paths import RunFolder
+from ppcls_sspcab.utils.files import atomic_write
+from ppcls_sspcab.utils.table import flat, interval, markdown_table, number
+
+TITLES = {
+    "image_auroc": "image AUROC",
+    "image_aupr": "image AUPR",
+    "f1": "F1",
+    "f1_max": "F1, best possible",
+    "false_alarm_rate": "false-alarm rate",
+    "detection_rate": "detection rate",
+    "accuracy": "accuracy",
+}
+PIXEL_TITLES = {
+    "pixel_auroc": "pixel AUROC",
+    "aupro": "AUPRO to 30 %",
+    "pixel_f1": "pixel F1",
+    "pixel_f1_max": "pixel F1, best possible",
+    "pixel_iou": "pixel IoU",
+    "pixel_false_alarm_rate": "pixel false-alarm rate",
+}
+METRIC_HEADER = ("metric", "value", "95 % interval")
+DEFECT_HEADER = ("defect", "pictures", "detected", "rate", "95 %", "image AUROC", "95 %")
+
+
+def write_results(results: Results, folder: RunFolder) -> None:
+    """Writes ``results.json``, ``results.csv`` (a row a picture) and ``results.md``."""
+    text = json.dumps(results.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+    atomic_write(folder.results_json, text + "\n")
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(results.records)
+    atomic_write(folder.results_csv, table.getvalue())
+    atomic_write(folder.results_md, to_markdown(results))
+
+
+def to_markdown(results: Results) -> str:
+    """What was measured, the metrics, the defect types and the protocol."""
+    blocks = [
+        f"# {results.category or 'Results'}",
+        summary(results),
+        markdown_table(METRIC_HEADER, metric_rows(results)),
+    ]
+    if results.per_defect:
+        blocks.append(markdown_table(DEFECT_HEADER, defect_rows(results)))
+    if results.protocol:
+        rows = [(f"`{key}`", flat(value)) for key, value in results.protocol.items()]
+        blocks.append(markdown_table(["protocol", ""], rows))
+    return "\n\n".join(blocks) + "\n"
+
+
+def summary(results: Results) -> str:
+    """What was measured and what went wrong, in two sentences."""
+    counts = results.counts
+    return (
+        f"{counts['pictures']} test pictures, {counts['good']} good and {counts['bad']} bad. "
+        f"At the threshold {results.threshold:.5g}: {counts['false_alarms']} good called "
+        f"anomalies, {counts['missed']} bad missed."
+    )
+
+
+def metric_rows(results: Results) -> list[tuple[str, str, str]]:
+    """Title, value and 95 % interval of every metric, as texts."""
+    values = {name: getattr(results, name) for name in METRICS} | results.metrics
+    rows = [
+        (TITLES.get(name, name), number(value), interval(results.intervals[name]))
+        for name, value in values.items()
+    ]
+    if results.pixel is not None:
+        rows += [
+            (title, number(getattr(results.pixel, name)), "–")
+            for name, title in PIXEL_TITLES.items()
+        ]
+    return rows
+
+
+def defect_rows(results: Results) -> list[tuple[object, ...]]:
+    """The cells of every defect type, as ``DEFECT_HEADER`` names them."""
+    return [
+        (
+            name,
+            defect.count,
+            defect.detected,
+            number(defect.detection_rate),
+            interval(defect.intervals["detection_rate"]),
+            number(defect.image_auroc),
+            interval(defect.intervals["image_auroc"]),
+        )
+        for name, defect in results.per_defect.items()
+    ]
+
+
+def summary_table(results: Sequence[Results]) -> str:
+    """A Markdown table with a row for each category and the mean, as ``category: all`` prints."""
+    rows = [
+        (
+            result.category,
+            result.counts["good"],
+            result.counts["bad"],
+            *(number(getattr(result, name)) for name in METRICS),
+        )
+        for result in results
+    ]
+    totals = (sum(result.counts[kind] for result in results) for kind in ("good", "bad"))
+    means = (f"**{number(value)}**" for value in mean_values(results).values())
+    header = ["category", "good", "bad", *TITLES.values()]
+    return markdown_table(header, [*rows, ("**mean**", *totals, *means)]) + "\n"
+
+
+def mean_values(results: Sequence[Results]) -> dict[str, float]:
+    """The mean of each metric over the categories in which it has a meaning; else NaN."""
+    means = {}
+    for name in METRICS:
+        values = [getattr(result, name) for result in results]
+        known = [value for value in values if not math.isnan(value)]
+        means[name] = math.fsum(known) / len(known) if known else math.nan
+    return means
