@@ -26,6 +26,7 @@ from ppcls_sspcab.detector.file import load_detector
 from ppcls_sspcab.utils.files import atomic_write
 from ppcls_sspcab.utils.launcher import launch
 from ppcls_sspcab.utils.machine import machine
+from ppcls_sspcab.utils.table import markdown_table, mean_and_spread
 
 STORE = common.CONFIGS.parent / "docs" / "results" / "ablations.json"
 CONFIG = common.CONFIGS / "cutpaste_sspcab_cpu.yaml"
@@ -158,13 +159,13 @@ def table() -> str:
     for name, row in ROWS.items():
         runs = [run for run in found if run["row"] == name]
         cells = [
-            common.mean_and_spread(values) if values else "–"
+            mean_and_spread(values)
             for category, score in columns
             for values in [[r["image_auroc"][score] for r in runs if r["category"] == category]]
         ]
         seeds = len({run["seed"] for run in runs})
         away = _paired(runs, [run for run in found if run["row"] == "full"])
-        worth = "–" if name == "full" or not away else common.mean_and_spread(away, signed=True)
+        worth = mean_and_spread([] if name == "full" else away, signed=True)
         rows.append([row.title, seeds, *cells, worth, f"`--row {name}`"])
     header = [
         "",
@@ -173,7 +174,7 @@ def table() -> str:
         "fused, less the recipe's",
         "run with",
     ]
-    return common.table(header, rows)
+    return markdown_table(header, rows)
 
 
 def _paired(runs: list[dict[str, Any]], recipe: list[dict[str, Any]]) -> list[float]:

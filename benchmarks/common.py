@@ -106,22 +106,6 @@ def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
     return statistics.median(s / f for s, f in zip(slow, fast, strict=True))
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
-
-
-def mean_and_spread(values: Sequence[float], signed: bool = False) -> str:
-    """The mean of figures, with their standard deviation (n - 1) if there are several.
-
-    Args:
-        signed: shows a plus as well, for differences.
-    """
-    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):{'+' if signed else ''}.3f}{spread}"
-
-
 def verdict(value: float, target: float, lower_is_better: bool = False) -> str:
     """Whether a figure reaches its target, for a cell."""
     met = value <= target if lower_is_better else value >= target

@@ -22,6 +22,7 @@ from unittest.mock import patch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import common
+from ppcls_sspcab.utils.table import markdown_table
 
 OURS, EAGER, PLAIN = "this project", "eager, launcher's environment", "eager, as installed"
 TARGET = 4.0
@@ -83,7 +84,7 @@ def _table(seconds: dict[str, dict[str, list[float]]]) -> str:
         target = "" if name == OURS else f"{TARGET} x: {common.verdict(times, TARGET)}"
         rows.append([name, *medians, f"{times:.2f}", target])
     header = ["", *(f"{part}, s" for part in seconds[OURS])]
-    return common.table([*header, "times as long as this project", "target"], rows)
+    return markdown_table([*header, "times as long as this project", "target"], rows)
 
 
 class Run:

@@ -7,7 +7,6 @@ in a process of its own, on generated pictures.
 from __future__ import annotations
 
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -20,6 +19,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import common
+from ppcls_sspcab.utils.machine import peak_memory_mib
+from ppcls_sspcab.utils.table import markdown_table
 
 LARGE_CACHE = 4096  # MiB, the rest of the recipe's default
 
@@ -71,7 +72,7 @@ def _pictures(options: Any) -> list[str]:
         notes.append(_line(f"Memory, {cache} MiB of cache", counts, peaks, "MiB", "picture"))
     same = "the same" if len(sizes) == 1 else f"between {min(sizes)} and {max(sizes)} bytes"
     notes.append(f"The detector's size is {same} for all.")
-    return [common.table(header, rows), " ".join(notes)]
+    return [markdown_table(header, rows), " ".join(notes)]
 
 
 def _categories(options: Any) -> list[str]:
@@ -91,7 +92,7 @@ def _categories(options: Any) -> list[str]:
         _line("Time", options.categories, seconds, "s", "category"),
         _line("Memory", options.categories, peaks, "MiB", "category"),
     ]
-    return [common.table(header, rows), " ".join(notes)]
+    return [markdown_table(header, rows), " ".join(notes)]
 
 
 def _ask(options: Any, folder: str, category: str, cache: int) -> dict[str, float]:
@@ -142,7 +143,7 @@ def _run(category: str, options: Any) -> dict[str, float]:
         Engine(config, "eval").eval()
         seconds = time.perf_counter() - started
         sizes = [path.stat().st_size for path in paths]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    peak = peak_memory_mib()
     return {"seconds": seconds, "peak_mib": peak, "bytes": max(sizes)}
 
 

@@ -4,7 +4,7 @@
 ``<output_dir>/<category>/detector.safetensors`` as it is, fits all candidates of ``Score: auto`` to
 the good pictures, and prints their image AUROC. The test column is a diagnosis: ``auto`` chooses by
 the synthetic one, and nothing reads the other. Of several YAMLs (``-c
-benchmark_output/runs/*/seed_*/*/run.yaml``) those of one category are averaged.
+study_output/runs/*/seed_*/*/run.yaml``) those of one category are averaged.
 
 ``--epochs`` follows a training that kept its checkpoints (``Global.save_interval=1``): what
 ``auto`` takes after each epoch, and what the test pictures would have said.
@@ -14,16 +14,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks import common
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.config.load import load_config
 from ppcls_sspcab.detector.file import load_detector
 from ppcls_sspcab.utils.launcher import launch
+from ppcls_sspcab.utils.table import markdown_table, mean_and_spread
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -50,7 +47,6 @@ def main() -> int:
 
 
 def _by_score(configs: list[Config]) -> str:
-
     found: dict[str, list[tuple[dict[str, float], dict[str, float]]]] = {}
     for config in configs:
         network = load_detector(config.folder.detector).network
@@ -61,10 +57,10 @@ def _by_score(configs: list[Config]) -> str:
         for kind, title in enumerate(("synthetic defects", "test pictures"))
     }
     rows = [
-        [name, *(common.mean_and_spread([run[name] for run in runs]) for runs in columns.values())]
+        [name, *(mean_and_spread([run[name] for run in runs]) for runs in columns.values())]
         for name in next(iter(columns.values()))[0]
     ]
-    return common.table(["image score", *columns], rows)
+    return markdown_table(["image score", *columns], rows)
 
 
 def _by_epoch(config: Config) -> str:
@@ -80,7 +76,7 @@ def _by_epoch(config: Config) -> str:
     rows = []
     for epoch in range(config.Global.epochs + 1):
         if epoch:
-            path = config.folder.root / "checkpoints" / f"epoch_{epoch}.safetensors"
+            path = config.folder.checkpoint(f"epoch_{epoch}")
             load_network(network, path)
         synthetic, tested = score_figures(config, network)
         taken = chosen_score(synthetic)
@@ -89,7 +85,7 @@ def _by_epoch(config: Config) -> str:
         steps = epoch * config.Global.iter_per_epoch
         rows.append([steps, taken, *figures[:2], f"{figures[2]} ({best})"])
     header = ["steps", "taken by `auto`", "synthetic defects", "test pictures"]
-    return common.table([*header, "best score on test (not a result)"], rows)
+    return markdown_table([*header, "best score on test (not a result)"], rows)
 
 
 def score_figures(config: Config, network: nn.Layer) -> tuple[dict[str, float], dict[str, float]]:

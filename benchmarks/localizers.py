@@ -18,6 +18,7 @@ import yaml
 from ppcls_sspcab.utils.files import atomic_write
 from ppcls_sspcab.utils.launcher import launch
 from ppcls_sspcab.utils.machine import machine
+from ppcls_sspcab.utils.table import markdown_table, number
 
 ROOT = Path(__file__).resolve().parents[1]
 CROP = 32
@@ -41,7 +42,14 @@ METHODS: dict[str, dict[str, Any]] = {
         },
     },
 }
-HEADER = "| category | map | pixel AUROC | AUPRO | image AUROC of its largest value | s/picture |"
+HEADER = (
+    "category",
+    "map",
+    "pixel AUROC",
+    "AUPRO",
+    "image AUROC of its largest value",
+    "s/picture",
+)
 
 
 def main() -> int:
@@ -57,7 +65,7 @@ def main() -> int:
 
     data = options.output / "data"
     generate_demo(data)
-    rows = [HEADER, "|" + "---|" * (HEADER.count("|") - 1)]
+    rows = []
     for method, sections in METHODS.items():
         path = options.output / f"{method}.yaml"
         base = {"_BASE_": str(ROOT / "configs" / "demo.yaml"), "Score": {"name": "map_max"}}
@@ -70,17 +78,16 @@ def main() -> int:
         seconds = time.perf_counter() - started
         pictures = sum(len(result.records) for result in results)
         for result in results:
-            rows.append(
-                f"| {result.category} | {method} | {result.pixel.pixel_auroc:.3f} | "
-                f"{result.pixel.aupro:.3f} | {result.image_auroc:.3f} | {seconds / pictures:.2f} |"
-            )
+            measured = (result.pixel.pixel_auroc, result.pixel.aupro, result.image_auroc)
+            speed = f"{seconds / pictures:.2f}"
+            rows.append([result.category, method, *map(number, measured), speed])
     note = (
         f"{config.Global.epochs * config.Global.iter_per_epoch} steps from scratch, seed "
         f"{config.Global.seed}, pictures of {config.Preprocess.image_size[0]} pixels, last step. "
         f"Machine: {machine()}, shared with other work; seconds are those of the whole evaluation."
     )
     command = "python benchmarks/localizers.py --output DIR --table docs/results/localizers.md"
-    atomic_write(options.table, "\n".join(rows) + f"\n\n{note}\n\n`{command}`\n")
+    atomic_write(options.table, f"{markdown_table(HEADER, rows)}\n\n{note}\n\n`{command}`\n")
     return 0
 
 

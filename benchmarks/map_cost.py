@@ -17,9 +17,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.common import in_turns, parser, publish, ratio, table, verdict
+from benchmarks.common import in_turns, parser, publish, ratio, verdict
 from ppcls_sspcab.runtime.predictor import Predictor
 from ppcls_sspcab.utils.launcher import launch
+from ppcls_sspcab.utils.table import markdown_table
 
 TARGET = 1.4
 RUNS = 10
@@ -63,7 +64,7 @@ def main() -> int:
             milliseconds = f"{np.median(found[name]):.1f}"
             rows.append([backend, score, kind, milliseconds, relative, met])
     header = ["runtime", "image score", "map", "ms", "times", f"at most {TARGET}x"]
-    publish("The cost of the map", [table(header, rows)], given.output, load)
+    publish("The cost of the map", [markdown_table(header, rows)], given.output, load)
     return 0
 
 

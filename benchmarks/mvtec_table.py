@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ppcls_sspcab.cli.main import main as verb
-from ppcls_sspcab.evaluation.results import markdown_table
+from ppcls_sspcab.paths import StudyFolder
+from ppcls_sspcab.utils.table import UNKNOWN, markdown_table
 
 HERE = Path(__file__).resolve().parent
 CONFIGS = HERE.parent / "configs" / "mvtec"
@@ -24,12 +25,12 @@ RECIPES = {"short": ["short"], "paper": ["paper"], "both": ["paper", "short"]}
 
 
 def table(output: Path) -> str:
-    """The Markdown table of a benchmark's folder, in per cent, with the sources below it.
+    """The Markdown table of a study's folder, in per cent, with the sources below it.
 
     A dash stands where a category has no result; the mean is only given over all 15.
     """
     published = json.loads(PUBLISHED.read_text(encoding="utf-8"))["columns"]
-    found = json.loads((output / "benchmark.json").read_text(encoding="utf-8"))
+    found = json.loads(StudyFolder(output).json.read_text(encoding="utf-8"))
     own = list(dict.fromkeys(row["config"] for row in found["rows"]))
     of = {(row["config"], row["category"]): row for row in found["rows"]}
     means = {row["config"]: row for row in found["means"]}
@@ -42,7 +43,7 @@ def table(output: Path) -> str:
         for category in published[0]["categories"]
     ]
     count = len(published[0]["categories"])
-    last = [_figure(means[config]) if means[config]["done"] == count else "–" for config in own]
+    last = [_figure(means[config]) if means[config]["done"] == count else UNKNOWN for config in own]
     rows.append(["mean", *(f"{column['mean']:.1f}" for column in published), *last])
     header = ["category", *(f"{column['title']} ^{n}^" for n, column in enumerate(published, 1))]
     notes = [
@@ -59,7 +60,7 @@ def table(output: Path) -> str:
 
 def _figure(row: dict[str, Any] | None) -> str:
     if row is None or row["image_auroc"] is None:
-        return "–"
+        return UNKNOWN
     text = f"{100 * row['image_auroc']:.1f}"
     std = row["image_auroc_std"]
     return text if std is None else f"{text} ± {100 * std:.1f}"
@@ -69,7 +70,7 @@ def main() -> int:
     """Runs the verb of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("verb", choices=["run", "print"])
-    parser.add_argument("--output", type=Path, default=Path("benchmark_output/mvtec"))
+    parser.add_argument("--output", type=Path, default=Path("study_output/mvtec"))
     parser.add_argument("--data", help="folder of the 15 categories")
     parser.add_argument("--recipe", choices=list(RECIPES), default="short")
     parser.add_argument("--seeds", default="3")
@@ -88,10 +89,10 @@ def main() -> int:
         for override in options.override:
             words += ["-o", override]
         code = verb(words + ["--diagnose"] * options.diagnose)
-    if (options.output / "benchmark.json").is_file():
+    if StudyFolder(options.output).json.is_file():
         print(table(options.output))
     elif code == 0:
-        parser.error(f"no benchmark.json in {options.output}")
+        parser.error(f"no {StudyFolder(options.output).json}")
     return code
 
 

@@ -23,6 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import common
+from ppcls_sspcab.utils.table import markdown_table
 
 TARGET, MOST_WAITING = 4.0, 0.05
 OURS, REFERENCE = "this project", "PIL + paddle.vision"
@@ -69,7 +70,7 @@ def _speed(options: Any, words: list[str]) -> str:
         speed = options.triples / statistics.median(values)
         target = f"{TARGET} x: {common.verdict(times, TARGET)}" if name == OURS else ""
         rows.append([name, f"{speed:.0f}", f"{times:.2f}", target])
-    return common.table(["", "triples/s and core", "times the reference", "target"], rows)
+    return markdown_table(["", "triples/s and core", "times the reference", "target"], rows)
 
 
 def _waiting(words: list[str]) -> str:
@@ -85,7 +86,7 @@ def _waiting(words: list[str]) -> str:
         share = f"{statistics.median(shares):.2%}"
         rows.append([recipe, f"{whole:.2f}", share, f"{max(shares):.2%}", target])
     header = ["training", "s/step", f"waiting, {WORKERS} workers", "at most", "target"]
-    return common.table(header, rows)
+    return markdown_table(header, rows)
 
 
 def _serve(options: Any) -> None:

@@ -24,6 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import common
+from ppcls_sspcab.utils.table import markdown_table
 
 PLAIN, OURS, TORCH = "plain Paddle", "this project", "PyTorch"
 TORCHES: dict[str, dict[str, str]] = {
@@ -103,7 +104,7 @@ def _tables(recipe: str, seconds: dict, limits: dict, profile: dict) -> list[str
         rows.append([f"{OURS} against {faster}", "", "", f"{ours:.2f} (times as fast)", goal])
     else:
         rows.append([TORCH, "not measured", "", "", ""])
-    comparison = common.table(
+    comparison = markdown_table(
         ["", "s/step, median", "fastest", "times as fast as plain Paddle", "target"], rows
     )
     ideal = limits[OURS]["multiply_adds"] / limits[OURS]["numpy"]
@@ -115,10 +116,12 @@ def _tables(recipe: str, seconds: dict, limits: dict, profile: dict) -> list[str
         f"{limits[OURS]['numpy'] / 1e9:.0f}. At numpy's speed the step would take {ideal:.2f} s: "
         f"our fastest takes {fastest / ideal:.1f} times as long."
     )
-    parts = common.table(
+    parts = markdown_table(
         ["part of our step", "s", "share"], _shares(profile["parts"], len(profile["parts"]))
     )
-    operators = common.table(["operator of Paddle", "s", "share"], _shares(profile["kernels"], 10))
+    operators = markdown_table(
+        ["operator of Paddle", "s", "share"], _shares(profile["kernels"], 10)
+    )
     return [comparison, distance, parts, operators]
 
 

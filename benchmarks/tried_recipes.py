@@ -13,9 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks import common
+from ppcls_sspcab.utils.table import markdown_table, mean_and_spread
 
 STORE = Path(__file__).resolve().parents[1] / "docs" / "results" / "runs"
 
@@ -53,9 +51,9 @@ def table() -> str:
                 f"{recipe[0]} x {recipe[1]}",
                 len(runs),
                 ", ".join(dict.fromkeys(protocol["image_score"] for protocol in protocols)),
-                common.mean_and_spread(synthetic),
+                mean_and_spread(synthetic),
                 f"{minutes:.1f}",
-                common.mean_and_spread([run["image_auroc"] for run in runs]),
+                mean_and_spread([run["image_auroc"] for run in runs]),
             ]
         )
     header = [
@@ -67,7 +65,7 @@ def table() -> str:
         "training, minutes at most",
         "test pictures (a diagnosis)",
     ]
-    return common.table(header, rows)
+    return markdown_table(header, rows)
 
 
 def _collected() -> dict[tuple[str, Recipe], list[dict[str, Any]]]:

@@ -58,7 +58,7 @@ def test_the_table_shows_what_there_is(script: ModuleType, tmp_path: Path) -> No
         "rows": [row("bottle", 0.9871, 0.0123), row("cable", None, None)],
         "means": [row("mean", 0.9871, 0.0123)],
     }
-    (tmp_path / "benchmark.json").write_text(json.dumps(found))
+    (tmp_path / "study.json").write_text(json.dumps(found))
     text = script.table(tmp_path)
     lines = {line.split("|")[1].strip(): line for line in text.splitlines() if "|" in line}
     cells = {name: [cell.strip() for cell in line.split("|")[2:-1]] for name, line in lines.items()}

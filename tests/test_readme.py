@@ -84,8 +84,8 @@ def test_links_lead_to_files() -> None:
                 assert (page.parent / target).exists(), f"{name}: {target}"
 
 
-def test_the_results_are_the_table_that_the_benchmark_wrote() -> None:
-    written = (REPOSITORY / "docs" / "results" / "benchmark.md").read_text(encoding="utf-8")
+def test_the_results_are_the_table_that_the_study_wrote() -> None:
+    written = (REPOSITORY / "docs" / "results" / "study.md").read_text(encoding="utf-8")
     table = re.search(r"^## Categories\n\n((?:\|.*\n)+)", written, re.M)
     assert table and table[1].count("\n") == 8  # two categories, three configurations
     assert table[1] in README

@@ -17,7 +17,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,9 +33,30 @@ from ppcls_sspcab.runtime.onnx_model import multiply_adds
 from ppcls_sspcab.utils.files import atomic_write
 from ppcls_sspcab.utils.machine import cpu_threads, peak_memory_mib
 from ppcls_sspcab.utils.program import run_program
+from ppcls_sspcab.utils.table import markdown_table
 
 EAGER = "eager Detector"
 FILES = {"paddle": PADDLE_FILES, "onnx": (ONNX_FILE,), "onnx int8": (INT8_FILE,)}
+
+BATCH_HEADER = (
+    "backend",
+    "threads",
+    "batch",
+    "end to end p50 / p95 / p99, ms",
+    "images/s",
+    "net p50 / p95 / p99, ms",
+    "net images/s",
+    "times eager, end to end",
+    "net, times ideal",
+)
+BACKEND_HEADER = (
+    "backend",
+    "threads",
+    "cold start, s",
+    "peak memory, MiB",
+    "files, MiB",
+    "matrix speed, 10^9 multiply-adds/s",
+)
 
 _WARM_UP = 3
 _LONGEST = 4.0  # seconds
@@ -136,11 +157,18 @@ def to_markdown(
         sizes: MiB of each backend's files.
         needed: multiply-adds of one picture; None where they could not be counted.
     """
-    lines = [
-        "| backend | threads | batch | end to end p50 / p95 / p99, ms | images/s | net p50 / p95 / "
-        "p99, ms | net images/s | times eager, end to end | net, times ideal |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
+    note = "Ideal: the time of a picture's multiply-adds at the best matrix speed of its threads."
+    if needed:
+        note += f" A picture takes {needed / 1e9:.2f} * 10^9 of them."
+    load = f" Load of the machine at the end: {os.getloadavg()[0]:.1f} on {cpu_threads()} cores."
+    batches = markdown_table(BATCH_HEADER, _batch_rows(measured, needed))
+    backends = markdown_table(BACKEND_HEADER, _backend_rows(measured, sizes))
+    return "\n\n".join([batches, backends, note + load]) + "\n"
+
+
+def _batch_rows(
+    measured: dict[tuple[str, int], Measured], needed: int | None
+) -> Iterator[tuple[object, ...]]:
     speeds: dict[int, float] = {}
     for (_, threads), found in measured.items():
         speeds[threads] = max(speeds.get(threads, 0.0), found.multiply_adds_per_second)
@@ -153,28 +181,23 @@ def to_markdown(
                 faster = f"{np.median(eager.timings[batch].end_to_end) / whole:.2f}"
             if needed:
                 ideal = f"{net * speeds[threads] / (needed * batch):.2f}"
-            lines.append(
-                f"| {backend} | {threads} | {batch} | {_percentiles(timing.end_to_end)} | "
-                f"{batch / whole:.1f} | {_percentiles(timing.net)} | {batch / net:.1f} | "
-                f"{faster} | {ideal} |"
-            )
-    lines += [
-        "",
-        "| backend | threads | cold start, s | peak memory, MiB | files, MiB | matrix speed, 10^9 "
-        "multiply-adds/s |",
-        "|---|---|---|---|---|---|",
-    ]
+            times = _percentiles(timing.end_to_end), f"{batch / whole:.1f}"
+            net_times = _percentiles(timing.net), f"{batch / net:.1f}"
+            yield backend, threads, batch, *times, *net_times, faster, ideal
+
+
+def _backend_rows(
+    measured: dict[tuple[str, int], Measured], sizes: dict[str, float]
+) -> Iterator[tuple[object, ...]]:
     for (backend, threads), found in measured.items():
-        size = f"{sizes[backend]:.1f}" if backend in sizes else ""
-        lines.append(
-            f"| {backend} | {threads} | {np.median(found.cold_start):.2f} | "
-            f"{max(found.peak_mib):.0f} | {size} | {found.multiply_adds_per_second / 1e9:.1f} |"
+        yield (
+            backend,
+            threads,
+            f"{np.median(found.cold_start):.2f}",
+            f"{max(found.peak_mib):.0f}",
+            f"{sizes[backend]:.1f}" if backend in sizes else "",
+            f"{found.multiply_adds_per_second / 1e9:.1f}",
         )
-    note = "Ideal: the time of a picture's multiply-adds at the best matrix speed of its threads."
-    if needed:
-        note += f" A picture takes {needed / 1e9:.2f} * 10^9 of them."
-    load = f" Load of the machine at the end: {os.getloadavg()[0]:.1f} on {cpu_threads()} cores."
-    return "\n".join([*lines, "", note + load, ""])
 
 
 def _needed(path: Path) -> int | None:

@@ -78,7 +78,7 @@ def _known_categories(configs: Sequence[Config]) -> list[str]:
     key = "DataLoader.Train.dataset.name"
     known: list[str] | None = None
     for config in configs:
-        name = config.DataLoader.Train.dataset.get("name")
+        name = config.DataLoader.Train.dataset.get("name", "")
         with config.naming_files():
             if name not in LAYOUTS:  # a plug-in's; the registry's look-up loads Paddle
                 config.load_plugins()

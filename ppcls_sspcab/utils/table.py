@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 UNKNOWN = "–"
 
 
-def markdown_table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
+def markdown_table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table without a final line break, aligned so that it reads well as plain text.
 
     Args:
