@@ -40,12 +40,11 @@ def run_demo(config_path: Path, output: Path) -> int:
     engine.export(["paddle"])
     for category in engine.categories:
         one = config.with_values(category=category)
-        folder = one.folder.root
-        predictions = folder / "predictions.jsonl"
-        Engine(one, "infer").infer([str(data / category / "test")], output=str(predictions))
+        folder = one.folder
+        Engine(one, "infer").infer([str(data / category / "test")], output=str(folder.predictions))
         print(
-            f"{category}: scores in {predictions}, figures in {folder / 'results.md'}, "
-            f"plots in {folder / 'plots'}"
+            f"{category}: scores in {folder.predictions}, figures in {folder.results_md}, "
+            f"plots in {folder.plots}"
         )
     image_auroc = sum(result.image_auroc for result in results) / len(results)
     seconds = round(time.perf_counter() - started)

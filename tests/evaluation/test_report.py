@@ -234,19 +234,21 @@ def test_two_thousand_pictures_stay_usable(browser: Browser, tmp_path: Path) -> 
     assert len(cards(browser)) == 24
 
 
-def test_a_report_without_maps_shows_the_pictures(tmp_path: Path) -> None:
+def test_a_report_without_maps_shows_the_pictures_and_believes_no_name(tmp_path: Path) -> None:
     path = tmp_path / "0.png"
     Image.new("RGB", (48, 32)).save(path)
     samples = [Sample(str(path), label, "bent", None, "test") for label in (0, 1)]
     report = Report(ImageStore(samples, Preprocess((32, 48)), 0))
     records = [
-        {"path": str(path), "label": label, "defect": "bent", "score": 1.0 + label,
+        {"path": str(path), "label": label, "defect": HOSTILE, "score": 1.0 + label,
          "normalized_score": 0.5, "is_anomaly": False}
         for label in (0, 1)
     ]  # fmt: skip
     for index in range(2):
         report.look(index, None, None)
     written = report.write(evaluate_scores(records, 1.5, 0, {}), RunFolder(str(tmp_path), "part"))
-    text = re.search(r'id="pictures">(.*?)</script>', written.read_text(encoding="utf-8"))[1]
-    pictures = json.loads(text)
+    text = written.read_text(encoding="utf-8")
+    assert text.count("<script") == text.count("</script>") == 2 and "<img" not in text
+    pictures = json.loads(re.search(r'id="pictures">(.*?)</script>', text)[1])
     assert [(p["width"], p["height"]) for p in pictures] == [(200, 133)] * 2
+    assert [p["defect"] for p in pictures] == [HOSTILE] * 2
