@@ -2,6 +2,7 @@
 # make demo       the environment, then the demo: generate pictures, train, evaluate, export, predict
 # make test       the environment, then lint and all tests
 # make test-fast  the environment, then lint and the tests that a change in hand needs: under 90 s
+# make test-without-paddleclas   what the CI runs on other Pythons, with EXTRAS of its own
 # make test-paddleclas PADDLECLAS_HOME=DIR   the tests inside a PaddleClas checkout's own engine
 # make soak       the environment, then kills, spoilt files and long runs, see docs/reliability.md
 # make tipc       the environment, then Paddle's TIPC chains on the CPU, see test_tipc/README.md
@@ -24,7 +25,7 @@ STAMP := $(VENV)/.installed
 TIPC := test_tipc/configs/SSPCAB_ResNet18
 LITE := lite_train_lite_infer
 
-.PHONY: install demo test test-fast test-paddleclas soak tipc build lint clean
+.PHONY: install demo test test-fast test-without-paddleclas test-paddleclas soak tipc build lint clean
 
 install: $(STAMP)
 
@@ -90,6 +91,11 @@ tipc: install
 	bash test_tipc/test_ptq_inference_python.sh $(TIPC)/ptq_infer_python.txt
 	bash test_tipc/prepare.sh $(TIPC)/train_infer_python.txt benchmark_train
 	bash test_tipc/benchmark_train.sh $(TIPC)/train_infer_python.txt benchmark_train
+
+test-without-paddleclas: EXTRAS = cpu,onnx,visualdl,test
+test-without-paddleclas: install
+	$(PYTEST) -m 'not paddleclas and not browser' --ignore tests/benchmarks --ignore tests/tipc \
+	  --ignore tests/test_soak.py
 
 # Without PADDLECLAS_HOME they run in the wheel that still holds the engine, as `make test` does.
 test-paddleclas: install

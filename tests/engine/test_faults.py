@@ -84,6 +84,7 @@ def start(config: Path, tmp_path: Path) -> Iterator[Callable[..., Run]]:
             run.process.wait()
 
 
+@pytest.mark.slow
 def test_two_runs_into_one_folder_and_ctrl_c(start: Callable[..., Run], tmp_path: Path) -> None:
     first = start(*LONG, "DataLoader.Train.loader.num_workers=1")
     first.until(SECOND_EPOCH)
@@ -186,6 +187,7 @@ def test_a_vanished_picture_is_named(
     assert any(f"{path}: does not exist" in line for path in victim)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_checkpoint(
     config: Path, tmp_path: Path, start: Callable[..., Run]
 ) -> None:
@@ -218,6 +220,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     assert not (folder / "inference").exists()
 
 
+@pytest.mark.slow
 def test_alone_or_among_all_and_with_any_number_of_workers(
     start: Callable[..., Run], tmp_path: Path
 ) -> None:

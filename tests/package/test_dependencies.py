@@ -1,0 +1,68 @@
+"""pyproject.toml declares what the package imports, and no more."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from imports import MODULES, libraries, reached
+from packaging.requirements import Requirement
+from setuptools.config.pyprojecttoml import read_configuration
+
+PROJECT = read_configuration(
+    str(Path(__file__).resolve().parents[2] / "pyproject.toml"), expand=False
+)["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+
+# Distributions whose modules have another name.
+MODULES_OF = {
+    "paddlepaddle": {"paddle"},
+    "pillow": {"PIL"},
+    "pyyaml": {"yaml"},
+    "scikit-learn": {"sklearn"},
+    # Of a PaddleClas checkout too, see docs/paddleclas.md.
+    "paddleclas": {"paddleclas", "ppcls"},
+}
+# Needed by onnxruntime.quantization, which does not declare it.
+NOT_IMPORTED = {"ml_dtypes"}
+
+
+def declared(requirements: list[str]) -> set[str]:
+    """Names of modules that come with them."""
+    names = {Requirement(text).name for text in requirements} - {"ppcls_sspcab"}
+    return set().union(*(MODULES_OF.get(name, {name}) for name in names))
+
+
+BARE = declared(PROJECT["dependencies"])
+TRAIN = declared(EXTRAS["train"])
+RUNTIMES = {"onnxruntime", "paddle"}
+
+
+def test_everything_imported_is_declared_and_everything_declared_is_imported():
+    extras = set().union(*(declared(EXTRAS[name]) for name in EXTRAS if name != "test"))
+    imported = libraries(set(MODULES))
+    assert imported - BARE - extras == set()
+    # PaddleClas's modules are imported by names that are put together.
+    assert BARE | extras - imported - NOT_IMPORTED - MODULES_OF["paddleclas"] <= imported
+
+
+@pytest.mark.parametrize("program", ["command", "calibrate"])
+def test_a_bare_install_scores(program: str):
+    modules = reached(f"ppcls_sspcab.runtime.{program}")
+    assert libraries(modules) - RUNTIMES <= BARE
+    rooms = {
+        re.sub(r"^ppcls_sspcab\.?|\..*", "", name.replace("ppcls_sspcab.", "", 1))
+        for name in modules
+    }
+    assert rooms <= {"errors", "image", "paths", "result", "runtime", "utils"}
+
+
+def test_without_extras_train_and_paddle_are_enough():
+    optional = declared(EXTRAS["onnx"] + EXTRAS["visualdl"]) | MODULES_OF["paddleclas"]
+    assert libraries(set(MODULES)) - optional <= BARE | TRAIN | {"paddle"}
+
+
+def test_no_room_but_runtime_and_export_needs_onnx():
+    with_onnx = {name for name in MODULES if libraries({name}) & declared(EXTRAS["onnx"])}
+    assert {name.split(".")[1] for name in with_onnx} == {"export", "runtime"}
