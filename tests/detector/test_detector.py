@@ -247,6 +247,7 @@ def test_the_network_runs_once_for_score_and_map(
     assert len(runs) == (2 if patches else 1)
 
 
+@pytest.mark.slow
 def test_a_tiled_picture_scores_as_its_worst_tile(images: np.ndarray) -> None:
     by_max = {**FUSED, "combine": "max"}
     tiled = fitted(images, by_max, MAPS["tiles"][0], TILES)

@@ -134,6 +134,7 @@ def test_a_containers_stop_saves_the_step_and_the_run_goes_on_bit_for_bit(
         np.testing.assert_array_equal(found[key], value, err_msg=key)
 
 
+@pytest.mark.slow
 def test_a_killed_reader_process_is_reported(start: Callable[..., Run]) -> None:
     run = start(*LONG, "DataLoader.Train.loader.num_workers=1")
     run.until(SECOND_EPOCH)
@@ -145,6 +146,7 @@ def test_a_killed_reader_process_is_reported(start: Callable[..., Run]) -> None:
     assert "Traceback" not in run.said()
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_no_reader_process(start: Callable[..., Run]) -> None:
     run = start(*LONG, "DataLoader.Train.loader.num_workers=1")
     run.until(SECOND_EPOCH)
@@ -166,6 +168,7 @@ def _alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_vanished_picture_is_named(
     start: Callable[..., Run], config: Path, tmp_path: Path, workers: int
