@@ -1,15 +1,23 @@
-# make install   the environment, in .venv
-# make demo      the environment, then the demo: generate pictures, train, evaluate, export, predict
-# make test      the environment, then lint and tests
-# make soak      the environment, then kills, spoilt files and long runs, see docs/reliability.md
-# make tipc      the environment, then Paddle's TIPC chains on the CPU, see test_tipc/README.md
+# make install    the environment, in .venv
+# make demo       the environment, then the demo: generate pictures, train, evaluate, export, predict
+# make test       the environment, then lint and all tests
+# make test-fast  the environment, then lint and the tests that a change in hand needs: under 90 s
+# make test-without-paddleclas   what the CI runs on other Pythons, with EXTRAS of its own
 # make test-paddleclas PADDLECLAS_HOME=DIR   the tests inside a PaddleClas checkout's own engine
-# make clean     removes the environment and all caches; output/ stays
+# make soak       the environment, then kills, spoilt files and long runs, see docs/reliability.md
+# make tipc       the environment, then Paddle's TIPC chains on the CPU, see test_tipc/README.md
+# make build      the environment, then wheel and source archive in dist/, checked
+# make clean      removes the environment and all caches; output/ stays
 
 PYTHON ?= python3
 VENV ?= .venv
-# Extras of the package. Left empty: cpu,onnx,test, without cpu where .venv already holds a Paddle.
+# Extras of the package. Left empty: all of them, with train instead of cpu where VENV already holds
+# a Paddle.
 EXTRAS ?=
+# Further requirements, such as WITH='numpy<2'.
+WITH ?=
+# Processes that share the tests.
+WORKERS ?= 2
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -17,7 +25,7 @@ STAMP := $(VENV)/.installed
 TIPC := test_tipc/configs/SSPCAB_ResNet18
 LITE := lite_train_lite_infer
 
-.PHONY: install demo test soak tipc test-paddleclas lint clean
+.PHONY: install demo test test-fast test-without-paddleclas test-paddleclas soak tipc build lint clean
 
 install: $(STAMP)
 
@@ -42,14 +50,14 @@ $(STAMP): pyproject.toml setup.py
 	fi; \
 	extras='$(EXTRAS)'; \
 	if [ -z "$$extras" ]; then \
-	  extras=cpu,onnx,test; \
+	  extras=cpu,paddleclas,onnx,visualdl,test; \
 	  if $(BIN)/python -c 'import sys, importlib.util as u; sys.exit(u.find_spec("paddle") is None)'; then \
-	    extras=onnx,test; \
+	    extras=train,paddleclas,onnx,visualdl,test; \
 	  fi; \
 	fi; \
 	echo "installing ppcls_sspcab[$$extras] into $(VENV) ($$($(BIN)/python --version)); the first time" \
 	  "takes some minutes"; \
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable ".[$$extras]"; \
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable ".[$$extras]" $(patsubst %,'%',$(WITH)); \
 	touch $(STAMP)
 
 demo: install
@@ -59,9 +67,16 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+# Several processes of one thread each are faster than one process of several threads.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+test-fast: lint
+	$(PYTEST) -m 'not slow and not browser and not paddleclas'
 
 soak: install
 	$(BIN)/python tests/soak.py
@@ -78,9 +93,19 @@ tipc: install
 	bash test_tipc/prepare.sh $(TIPC)/train_infer_python.txt benchmark_train
 	bash test_tipc/benchmark_train.sh $(TIPC)/train_infer_python.txt benchmark_train
 
+test-without-paddleclas: EXTRAS = cpu,onnx,visualdl,test
+test-without-paddleclas: install
+	$(PYTEST) -m 'not paddleclas and not browser' --ignore tests/benchmarks --ignore tests/tipc \
+	  --ignore tests/test_soak.py
+
 # Without PADDLECLAS_HOME they run in the wheel that still holds the engine, as `make test` does.
 test-paddleclas: install
 	PADDLECLAS_HOME='$(PADDLECLAS_HOME)' $(BIN)/python -m pytest tests/integrations
+
+build: install
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,5 +1,15 @@
-"""Kept so that tools which look for setup.py find it; the metadata lies in pyproject.toml."""
+"""Names the packages of the wheel; all else stands in pyproject.toml.
 
-from setuptools import setup
+``configs/`` lies beside the package here and inside it in the wheel, which the package finder of
+pyproject.toml cannot say.
+"""
 
-setup()
+from setuptools import find_namespace_packages, find_packages, setup
+
+setup(
+    packages=[
+        *find_packages(include=["ppcls_sspcab*"]),
+        "ppcls_sspcab.configs",
+        *(f"ppcls_sspcab.configs.{name}" for name in find_namespace_packages("configs")),
+    ]
+)

@@ -26,6 +26,23 @@ DataLoader:
 """
 
 
+# Marker of a test that uses a fixture: what it needs, or that it trains a detector.
+MARKERS = {
+    "browser": "browser",
+    "paddleclas": "paddleclas",
+    "paddleclas_home": "paddleclas",
+    "tiny_yaml": "slow",
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks tests by their fixtures, for ``-m`` to leave out."""
+    for item in items:
+        for fixture in MARKERS.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(MARKERS[fixture])
+
+
 @pytest.fixture(scope="session")
 def demo_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Generated pictures in MVTec layout: a few of each kind."""

@@ -21,6 +21,7 @@ def block(language: str, containing: str) -> str:
     return found
 
 
+@pytest.mark.slow
 def test_the_plugin_example_trains_and_is_short(tmp_path: Path, demo_root: Path) -> None:
     code = block("python", "my_losses.py")
     assert len(code.splitlines()) < 20
@@ -43,6 +44,7 @@ def test_the_plugin_example_trains_and_is_short(tmp_path: Path, demo_root: Path)
     assert "ShortEmbeddingLoss" in (tmp_path / "output" / "mesh" / "train.csv").read_text()
 
 
+@pytest.mark.slow
 def test_own_pictures_train_evaluate_and_predict_as_described(
     tmp_path: Path, demo_root: Path
 ) -> None:

@@ -6,11 +6,13 @@ import pytest
 import soak
 
 
+@pytest.mark.slow
 def test_killed_runs_leave_whole_files_and_come_right(tmp_path: Path) -> None:
     figure = soak.kills(tmp_path, 2, seed=1)
     assert figure.kept, figure
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_over_many_pictures(tmp_path: Path) -> None:
     # So few pictures hardly warm up, yet kept pictures and maps would be more than this.
     for figure in soak.long_run(tmp_path, 1500, growth=0.04):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from ppcls_sspcab.config.load import load_config
@@ -14,7 +15,7 @@ from ppcls_sspcab.utils.logger import get_logger
 REQUIRED_IMAGE_AUROC = 0.90
 
 
-def run_demo(config_path: Path, output: Path) -> int:
+def run_demo(config_path: Path, output: Path, overrides: Sequence[str] = ()) -> int:
     """Generates pictures, then trains, evaluates, exports and predicts every category of them.
 
     The last line printed is ``DEMO OK image_auroc=<mean> seconds=<n> output=<folder>``.
@@ -22,6 +23,7 @@ def run_demo(config_path: Path, output: Path) -> int:
     Args:
         config_path: ``configs/demo.yaml`` or one like it.
         output: folder for the pictures and everything that is made of them.
+        overrides: texts ``Global.seed=1``.
 
     Returns:
         the exit code 0.
@@ -31,7 +33,8 @@ def run_demo(config_path: Path, output: Path) -> int:
     """
     started = time.perf_counter()
     data = output / "data"
-    config = load_config(config_path, [f"Global.data_root={data}", f"Global.output_dir={output}"])
+    folders = [f"Global.data_root={data}", f"Global.output_dir={output}"]
+    config = load_config(config_path, [*overrides, *folders])
     get_logger().info(f"generating pictures in {data}")
     generate_demo(data, seed=config.Global.seed)
     engine = Engine(config, "train")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from ppcls_sspcab.cli import verbs
+from ppcls_sspcab.paths import shipped_config
 from ppcls_sspcab.utils.program import run_program
 from ppcls_sspcab.version import __version__
 
@@ -227,6 +228,7 @@ def _add_schema(children: Children) -> None:
 
 def _add_demo(children: Children) -> None:
     parser = children.add_parser("demo", help="generate pictures, train, evaluate, export, predict")
-    parser.add_argument("-c", "--config", default="configs/demo.yaml")
+    parser.add_argument("-c", "--config", default=shipped_config("demo.yaml"), metavar="YAML")
+    parser.add_argument("-o", "--override", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--output", default="demo_output")
     parser.set_defaults(verb=verbs.demo)

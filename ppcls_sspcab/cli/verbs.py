@@ -151,7 +151,7 @@ def demo(options: argparse.Namespace) -> int:
     _prepare_paddle()
     from ppcls_sspcab.cli.demo import run_demo
 
-    return run_demo(Path(options.config), Path(options.output))
+    return run_demo(Path(options.config), Path(options.output), options.override)
 
 
 def _engine(options: argparse.Namespace, mode: Mode) -> Engine | None:

@@ -24,10 +24,10 @@ class _ShortFormat(logging.Formatter):
 
 class _AboveTheBar(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        from tqdm import tqdm
-
+        # Without tqdm, as on a bare install, there is no bar to stand above.
+        write = sys.modules["tqdm"].tqdm.write if "tqdm" in sys.modules else print
         with suppress(OSError, ValueError):  # nobody reads it any more; the file has it
-            tqdm.write(self.format(record), file=sys.stderr)
+            write(self.format(record), file=sys.stderr)
 
 
 class _WhileItCan(logging.FileHandler):

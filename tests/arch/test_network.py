@@ -167,6 +167,7 @@ def test_pretrained_weights_are_loaded_before_the_block_takes_its_place(tmp_path
     assert net(paddle.rand([2, 3, 32, 32]))["logits"].shape == [2, 3]
 
 
+@pytest.mark.slow
 def test_trains_and_saves_as_a_static_graph(tmp_path):
     net = tiny()
     net.eval()

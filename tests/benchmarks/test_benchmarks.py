@@ -41,6 +41,7 @@ def tables(text):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_command_runs_and_its_tables_parse(name, tmp_path):
     words, firsts = COMMANDS[name]

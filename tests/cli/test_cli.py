@@ -27,6 +27,7 @@ def trained(tiny_yaml: Path) -> Path:
     return tiny_yaml
 
 
+@pytest.mark.slow
 def test_train_eval_and_predict_as_a_user_does(
     trained: Path, demo_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -63,6 +64,7 @@ def test_train_eval_and_predict_as_a_user_does(
         assert record["is_anomaly"] == (record["normalized_score"] > 0.5)
 
 
+@pytest.mark.slow
 def test_the_exit_code_tells_of_anomalies(
     trained: Path, demo_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -122,6 +122,7 @@ def outcome(tree: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: str(file.relative_to(CONFIGS)))
 def test_a_spoilt_key_is_named(
     file: Path, demo_root: Path, capsys: pytest.CaptureFixture[str]
@@ -150,6 +151,7 @@ def test_a_spoilt_key_is_named(
         assert "did you mean" in line or "missing" in line or "is required" in line, (path, line)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: str(file.relative_to(CONFIGS)))
 def test_a_missing_key_has_a_default_or_is_asked_for(
     file: Path, demo_root: Path, capsys: pytest.CaptureFixture[str]

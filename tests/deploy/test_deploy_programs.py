@@ -1,16 +1,14 @@
 import csv
-import importlib.metadata
 import json
 import os
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 import numpy as np
 import paddle
 import pytest
-from packaging.requirements import Requirement
+from environments import environment_of
 from paddle import nn
 from PIL import Image
 
@@ -75,26 +73,6 @@ def place(tmp_path_factory):
     export_detector(detector, card, folder / "model", ["paddle", "onnx"])
     (folder / "parts" / "e.png").write_bytes(b"no picture")
     return folder, dict(zip(map(str, paths), scores.tolist(), strict=True))
-
-
-def environment_of(folder, *distributions):
-    """An environment of a few distributions and what they require, linked from this one."""
-    venv.EnvBuilder(symlinks=True, with_pip=False).create(folder)
-    (packages,) = folder.glob("lib/python*/site-packages")
-    waiting, taken = list(distributions), set()
-    while waiting:
-        name = waiting.pop()
-        if name in taken:
-            continue
-        taken.add(name)
-        found = importlib.metadata.distribution(name)
-        for part in {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}:
-            if not (packages / part).exists():
-                (packages / part).symlink_to(found.locate_file(part))
-        for requirement in map(Requirement, found.requires or ()):
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-                waiting.append(requirement.name)
-    return folder / "bin" / "python"
 
 
 def without(*absent):

@@ -196,6 +196,7 @@ def test_a_map_is_not_scaled_by_its_own_picture(
     assert run(detector, odd)["map"].max() > together[0].max() + 0.01
 
 
+@pytest.mark.slow
 def test_a_detector_with_a_map_comes_back_and_runs_by_onednn(
     mapping: tuple[Detector, DetectorCard], images: np.ndarray, tmp_path: Path
 ) -> None:
@@ -214,6 +215,7 @@ def test_a_detector_with_a_map_comes_back_and_runs_by_onednn(
             np.testing.assert_allclose(value, expected[key], rtol=1e-3, atol=1e-3, err_msg=key)
 
 
+@pytest.mark.slow
 def test_both_runtimes_give_the_same_map(
     mapping: tuple[Detector, DetectorCard], tmp_path: Path
 ) -> None:
@@ -245,6 +247,7 @@ def test_the_network_runs_once_for_score_and_map(
     assert len(runs) == (2 if patches else 1)
 
 
+@pytest.mark.slow
 def test_a_tiled_picture_scores_as_its_worst_tile(images: np.ndarray) -> None:
     by_max = {**FUSED, "combine": "max"}
     tiled = fitted(images, by_max, MAPS["tiles"][0], TILES)
@@ -269,6 +272,7 @@ def test_a_tiled_picture_scores_as_its_worst_tile(images: np.ndarray) -> None:
     assert (joined[..., 16:32] <= between[1] + 1e-4).all()
 
 
+@pytest.mark.slow
 def test_pictures_run_together_as_far_as_memory_allows(images: np.ndarray) -> None:
     plain = fitted(images, DEFAULT_SCORE, None)
     assert plain.pictures_at_once == MAX_INPUT_PIXELS // (32 * 48)

@@ -69,6 +69,7 @@ def scores_of(config: Config) -> dict[str, list[float]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("density", ["GaussianDensity", "KernelDensity"])
 @pytest.mark.parametrize("calibrate_on", ["held_out", "k_fold"])
 def test_identical_pictures(
@@ -93,6 +94,7 @@ def test_identical_pictures(
     Engine(config, "export").export()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("density", ["GaussianDensity", "KernelDensity"])
 def test_a_constant_embedding(prepared: Path, tmp_path: Path, density: str) -> None:
     config = configured(
@@ -152,6 +154,7 @@ def detector(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return load_detector(config.folder.detector)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 127, 255]), st.sampled_from([0, 1, 128]))
 def test_every_picture_has_a_finite_score(

@@ -84,6 +84,7 @@ def start(config: Path, tmp_path: Path) -> Iterator[Callable[..., Run]]:
             run.process.wait()
 
 
+@pytest.mark.slow
 def test_two_runs_into_one_folder_and_ctrl_c(start: Callable[..., Run], tmp_path: Path) -> None:
     first = start(*LONG, "DataLoader.Train.loader.num_workers=1")
     first.until(SECOND_EPOCH)
@@ -133,6 +134,7 @@ def test_a_containers_stop_saves_the_step_and_the_run_goes_on_bit_for_bit(
         np.testing.assert_array_equal(found[key], value, err_msg=key)
 
 
+@pytest.mark.slow
 def test_a_killed_reader_process_is_reported(start: Callable[..., Run]) -> None:
     run = start(*LONG, "DataLoader.Train.loader.num_workers=1")
     run.until(SECOND_EPOCH)
@@ -144,6 +146,7 @@ def test_a_killed_reader_process_is_reported(start: Callable[..., Run]) -> None:
     assert "Traceback" not in run.said()
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_no_reader_process(start: Callable[..., Run]) -> None:
     run = start(*LONG, "DataLoader.Train.loader.num_workers=1")
     run.until(SECOND_EPOCH)
@@ -165,6 +168,7 @@ def _alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_vanished_picture_is_named(
     start: Callable[..., Run], config: Path, tmp_path: Path, workers: int
@@ -186,6 +190,7 @@ def test_a_vanished_picture_is_named(
     assert any(f"{path}: does not exist" in line for path in victim)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_checkpoint(
     config: Path, tmp_path: Path, start: Callable[..., Run]
 ) -> None:
@@ -218,6 +223,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     assert not (folder / "inference").exists()
 
 
+@pytest.mark.slow
 def test_alone_or_among_all_and_with_any_number_of_workers(
     start: Callable[..., Run], tmp_path: Path
 ) -> None:

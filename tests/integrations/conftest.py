@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from integrations_support import environment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -27,8 +28,10 @@ def paddleclas_home() -> Path:
     pytest.importorskip("cv2", reason="PaddleClas needs OpenCV", exc_type=ImportError)
     pytest.importorskip("easydict", reason="PaddleClas needs easydict")
     target = REPOSITORY / "build" / "paddleclas24"
-    if not (target / "paddleclas" / "ppcls" / "engine").is_dir():
-        _install(target)
+    target.parent.mkdir(exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if not (target / "paddleclas" / "ppcls" / "engine").is_dir():
+            _install(target)
     return target / "paddleclas"
 
 

@@ -39,6 +39,7 @@ def model(tmp_path_factory):
     return export_detector(Detector(), card, folder, ["paddle", "onnx"])
 
 
+@pytest.mark.slow
 def test_every_backend_threads_and_batch_has_a_row(model, tmp_path):
     output = tmp_path / "table.md"
     words = ["--threads", "1,2", "--batch", "1,3", "--runs", "3", "--rounds", "1"]

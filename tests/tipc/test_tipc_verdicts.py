@@ -53,6 +53,7 @@ def model(tiny_yaml: Path, tmp_path: Path) -> tuple[Path, Path, Path]:
     return good, wrong, Path(config.Global.data_root) / config.Global.category / "test"
 
 
+@pytest.mark.slow
 def test_a_wrong_model_fails_the_chain(model: tuple[Path, Path, Path], tmp_path: Path) -> None:
     good, wrong, pictures = model
     root = copy_of_test_tipc(tmp_path / "repository")

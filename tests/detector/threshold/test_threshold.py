@@ -92,6 +92,7 @@ def brute_force_f1(good, bad, threshold):
     return 2 * hits / (2 * hits + alarms + len(bad) - hits)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.integers(0, 8), min_size=1, max_size=12),
     st.lists(st.integers(0, 8), min_size=1, max_size=12),
@@ -186,6 +187,7 @@ def test_out_of_fold_scores_depend_on_the_seed_alone():
     assert not np.array_equal(first, other)
 
 
+@pytest.mark.slow
 def test_out_of_fold_thresholds_are_cautious():
     rng = np.random.default_rng(0)
     rates = []
