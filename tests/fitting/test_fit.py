@@ -21,6 +21,7 @@ from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.fitting import run as scoring
 from ppcls_sspcab.fitting.fit import FittedDetector, fit_detector
 from ppcls_sspcab.fitting.validation import LEAST_GAIN, chosen_score, synthetic_auroc
+from ppcls_sspcab.registry import IMAGE_SCORES
 
 
 def fit(path: Path, *overrides: str) -> FittedDetector:
@@ -36,7 +37,7 @@ def test_the_score_is_the_best_on_synthetic_defects(tiny_yaml: Path) -> None:
     aurocs = fitted.synthetic_auroc
     assert list(aurocs) == ["fused", "map_max", "embedding", "embedding_max", "place_max", "logit"]
     assert aurocs[fitted.score["name"]] >= max(aurocs.values()) - LEAST_GAIN
-    assert fitted.detector.image_score.name == fitted.score["name"]
+    assert type(fitted.detector.image_score) is IMAGE_SCORES.get(fitted.score["name"])
     assert not fitted.calibration.guaranteed
 
 
