@@ -7,6 +7,7 @@ from typing import Literal
 import pytest
 
 from ppcls_sspcab.arguments import check_type
+from ppcls_sspcab.contract import Contract
 from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.registry import Registry
 
@@ -20,7 +21,7 @@ class Ellipse:
 
 @pytest.fixture
 def shapes() -> Registry:
-    registry: Registry = Registry("shape", "Anything with an area.")
+    registry: Registry = Registry("shape", Contract("Anything with an area."))
     registry.register(Ellipse)
     return registry
 
@@ -36,7 +37,7 @@ def test_a_layer_without_a_constructor_of_its_own_can_be_registered() -> None:
     class Plain(nn.Layer):
         pass
 
-    layers: Registry = Registry("layer", "Any layer.")
+    layers: Registry = Registry("layer", Contract("Any layer."))
     layers.register(Plain)
     assert isinstance(layers.build({"name": "Plain"}, "L"), Plain)
     with pytest.raises(ConfigError, match="unknown key"):
@@ -98,3 +99,76 @@ def test_types(value: object, hint: object, fits: bool) -> None:
     else:
         with pytest.raises(ConfigError, match="K"):
             check_type(value, hint, "K")
+
+
+class Shape:
+    def area(self) -> float:
+        raise NotImplementedError
+
+
+SHAPES = Contract(
+    "A Shape with an area.",
+    base=f"{__name__}.Shape",
+    takes=("unit",),
+    methods={"area": (), "grow": ("factor", "[about]")},
+    attributes=("sides",),
+)
+
+
+class Square(Shape):
+    def __init__(self, unit: str) -> None:
+        self.sides = 4
+
+    def area(self) -> float:
+        return 1.0
+
+    def grow(self, factor: float) -> None: ...
+
+
+class Unnamed(Square):
+    def __init__(self) -> None: ...
+
+
+class Inherited(Shape):
+    def __init__(self, unit: str) -> None: ...
+
+
+class Stubborn(Square):
+    def grow(self, factor: float, about: float, speed: float) -> None: ...
+
+
+class AboutToo(Square):
+    def grow(self, factor: float, about: float) -> None: ...  # type: ignore[override]
+
+
+class Round(Square):
+    def __init__(self, unit: str) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("kind", "breach"),
+    [
+        (Square, None),
+        (AboutToo, None),
+        (Ellipse, f"must derive from {__name__}.Shape"),
+        (Unnamed, "must take the argument 'unit'"),
+        (Inherited, "must define area()"),
+        (Stubborn, "must define grow(factor, [about])"),
+    ],
+)
+def test_what_a_class_lacks(kind: type, breach: str | None) -> None:
+    shapes: Registry = Registry("shape", SHAPES)
+    shapes.register_as("X")(kind)
+    if breach is None:
+        shapes.build({"name": "X", "unit": "m"}, "S")
+        return
+    with pytest.raises(ConfigError) as caught:
+        shapes.get("X", "S.name")
+    assert str(caught.value) == f"S.name: the shape {__name__}.{kind.__name__} {breach}"
+
+
+def test_what_an_object_lacks() -> None:
+    shapes: Registry = Registry("shape", SHAPES)
+    shapes.register(Round)
+    with pytest.raises(ConfigError, match="Round must have the attribute 'sides'"):
+        shapes.build({"name": "Round", "unit": "m"}, "S")
