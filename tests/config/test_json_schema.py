@@ -40,6 +40,10 @@ class Conveyor:
         self, data_root: str, category: str, belt: int, window: tuple[float, float] = (0, 9)
     ):
         self.train, self.test = [], []
+
+    @classmethod
+    def categories(cls, data_root: str) -> list[str]:
+        return []
 '''
 
 
