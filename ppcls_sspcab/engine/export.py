@@ -10,8 +10,8 @@ from typing import Literal
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.detector.file import load_detector
 from ppcls_sspcab.engine.hold import held
-from ppcls_sspcab.export.export import export_detector
-from ppcls_sspcab.export.quantize import int8_settings
+from ppcls_sspcab.exporting.export import export_detector
+from ppcls_sspcab.exporting.quantize import int8_settings
 from ppcls_sspcab.utils.logger import get_logger
 
 

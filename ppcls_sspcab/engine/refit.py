@@ -19,8 +19,8 @@ from ppcls_sspcab.detector.detector import Detector
 from ppcls_sspcab.detector.file import load_detector, write_detector
 from ppcls_sspcab.engine.hold import held
 from ppcls_sspcab.errors import ConfigError
-from ppcls_sspcab.export.export import export_detector
-from ppcls_sspcab.export.quantize import MAX_DROP, Int8Settings
+from ppcls_sspcab.exporting.export import export_detector
+from ppcls_sspcab.exporting.quantize import MAX_DROP, Int8Settings
 from ppcls_sspcab.fitting.fit import FittedDetector, fit_detector
 from ppcls_sspcab.fitting.save import choice_of_score
 from ppcls_sspcab.image.sources import find_pictures

@@ -13,7 +13,7 @@ from paddle import nn
 from PIL import Image
 
 from ppcls_sspcab.detector.card import DetectorCard
-from ppcls_sspcab.export.export import export_detector
+from ppcls_sspcab.exporting.export import export_detector
 from ppcls_sspcab.image.preprocess import Preprocess
 
 ROOT = Path(__file__).resolve().parents[2]

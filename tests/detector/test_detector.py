@@ -220,7 +220,7 @@ def test_both_runtimes_give_the_same_map(
     mapping: tuple[Detector, DetectorCard], tmp_path: Path
 ) -> None:
     pytest.importorskip("onnxruntime", reason="the ONNX extra is not installed")
-    from ppcls_sspcab.export.export import export_detector
+    from ppcls_sspcab.exporting.export import export_detector
     from ppcls_sspcab.runtime.predictor import Predictor
 
     detector, described = mapping

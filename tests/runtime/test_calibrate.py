@@ -10,7 +10,7 @@ from PIL import Image
 from ppcls_sspcab.cli.main import main
 from ppcls_sspcab.detector.card import DetectorCard
 from ppcls_sspcab.errors import ConfigError, DataError, ModelError
-from ppcls_sspcab.export.export import export_detector
+from ppcls_sspcab.exporting.export import export_detector
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.runtime.calibrate import calibrate
 from ppcls_sspcab.runtime.card import InferenceCard

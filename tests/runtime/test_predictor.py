@@ -10,7 +10,7 @@ from PIL import Image
 
 from ppcls_sspcab.detector.card import DetectorCard
 from ppcls_sspcab.errors import ModelError, UserError
-from ppcls_sspcab.export.export import export_detector
+from ppcls_sspcab.exporting.export import export_detector
 from ppcls_sspcab.image.decode import decode
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.result import Failure, Result

@@ -8,7 +8,7 @@ import pytest
 from paddle import nn
 
 from ppcls_sspcab.detector.card import DetectorCard
-from ppcls_sspcab.export.export import export_detector
+from ppcls_sspcab.exporting.export import export_detector
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.runtime.speed import EAGER, Measured, Timing, to_markdown
 

@@ -12,7 +12,7 @@ from tipc_support import bash, copy_of_test_tipc, needs_bash, parameters
 from ppcls_sspcab.config.load import load_config
 from ppcls_sspcab.detector.file import load_detector
 from ppcls_sspcab.engine.engine import Engine
-from ppcls_sspcab.export.export import export_detector
+from ppcls_sspcab.exporting.export import export_detector
 
 pytestmark = needs_bash
 

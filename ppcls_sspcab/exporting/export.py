@@ -16,9 +16,9 @@ from paddle import nn
 from ppcls_sspcab.arch.modes import evaluation_mode
 from ppcls_sspcab.detector.card import DetectorCard
 from ppcls_sspcab.errors import ConfigError, ModelError, UserError, did_you_mean
-from ppcls_sspcab.export.graph import DetectorGraph, save_paddle
-from ppcls_sspcab.export.onnx import save_onnx
-from ppcls_sspcab.export.quantize import (
+from ppcls_sspcab.exporting.graph import DetectorGraph, save_paddle
+from ppcls_sspcab.exporting.onnx import save_onnx
+from ppcls_sspcab.exporting.quantize import (
     Int8Settings,
     Prepare,
     check_quantizer,
@@ -26,7 +26,7 @@ from ppcls_sspcab.export.quantize import (
     quantize,
     summary,
 )
-from ppcls_sspcab.export.verify import eager_outputs, noise, verify
+from ppcls_sspcab.exporting.verify import eager_outputs, noise, verify
 from ppcls_sspcab.paths import CARD_FILE, INT8_FILE, ONNX_FILE
 from ppcls_sspcab.runtime.card import InferenceCard
 from ppcls_sspcab.utils.files import atomic_folder, sha256_of

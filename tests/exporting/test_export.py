@@ -13,8 +13,8 @@ from ppcls_sspcab.detector.card import DetectorCard
 from ppcls_sspcab.detector.detector import Detector
 from ppcls_sspcab.detector.scores.embedding import EmbeddingScore
 from ppcls_sspcab.errors import ConfigError, ModelError, UserError
-from ppcls_sspcab.export import verify
-from ppcls_sspcab.export.export import export_detector
+from ppcls_sspcab.exporting import verify
+from ppcls_sspcab.exporting.export import export_detector
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.runtime.card import InferenceCard
 from ppcls_sspcab.runtime.networks import OnnxNetwork, PaddleNetwork

@@ -10,8 +10,8 @@ from sklearn.metrics import roc_auc_score
 from ppcls_sspcab.data.synthetic import synthetic_validation
 from ppcls_sspcab.detector.card import DetectorCard
 from ppcls_sspcab.errors import ConfigError, ModelError, UserError
-from ppcls_sspcab.export.export import export_detector
-from ppcls_sspcab.export.quantize import Int8Settings, _require_kept
+from ppcls_sspcab.exporting.export import export_detector
+from ppcls_sspcab.exporting.quantize import Int8Settings, _require_kept
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.runtime.card import InferenceCard
 from ppcls_sspcab.runtime.predictor import Predictor
