@@ -9,10 +9,13 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, TextIO
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from ppcls_sspcab.utils.files import atomic_path
+
+if TYPE_CHECKING:
+    import numpy as np
 
 COLUMNS = ("path", "score", "normalized_score", "threshold", "is_anomaly", "error")
 
@@ -27,6 +30,9 @@ class Result:
         normalized_score: the score on a scale of 0 to 1 whose 0.5 is the threshold.
         threshold: in the unit of ``score``.
         is_anomaly: ``score > threshold``.
+        map: the anomaly map, float32 [H, W] in (0, 1) at the network's size, above 0.5 where a
+            pixel is above the pixel threshold; None where the model makes none, or none was asked
+            for. No part of the written records, of ``repr``, or of what makes two results equal.
     """
 
     path: str
@@ -34,10 +40,11 @@ class Result:
     normalized_score: float
     threshold: float
     is_anomaly: bool
+    map: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> str:
-        """One line of JSON with the attributes' names."""
-        return _to_json(asdict(self))
+        """One line of JSON with the attributes' names, the map left out."""
+        return _to_json(_values(self))
 
 
 @dataclass(frozen=True)
@@ -54,10 +61,16 @@ class Failure:
 
     def to_json(self) -> str:
         """One line of JSON: ``{"path": ..., "error": ...}``."""
-        return _to_json(asdict(self))
+        return _to_json(_values(self))
 
 
-def judge(path: str, score: float, threshold: float, scale: float) -> Result | Failure:
+def judge(
+    path: str,
+    score: float,
+    threshold: float,
+    scale: float,
+    anomaly_map: np.ndarray | None = None,
+) -> Result | Failure:
     """The verdict that a score means.
 
     Args:
@@ -65,13 +78,20 @@ def judge(path: str, score: float, threshold: float, scale: float) -> Result | F
         score: what the network gave.
         threshold: in the unit of ``score``.
         scale: > 0; ``normalized_score = 0.5 + 0.5 * softsign((score - threshold) / scale)``.
+        anomaly_map: as :class:`Result` has it.
 
     Returns:
         a :class:`Failure` for a score that is no number: it must not pass for a good part.
     """
     if not math.isfinite(score):
         return Failure(path, f"the network's score is {score}, not a number to judge by")
-    return Result(path, score, normalized(score, threshold, scale), threshold, score > threshold)
+    number = normalized(score, threshold, scale)
+    return Result(path, score, number, threshold, score > threshold, anomaly_map)
+
+
+def without_map(record: Result | Failure) -> Result | Failure:
+    """The record without its map, whose memory then is free."""
+    return replace(record, map=None) if isinstance(record, Result) else record
 
 
 def normalized(score: Any, threshold: Any, scale: Any) -> Any:
@@ -117,7 +137,7 @@ def write_records(
         table.writeheader()
     for record in records:
         if form == "csv":
-            row = asdict(record)
+            row = _values(record)
             if isinstance(record, Result):
                 row["is_anomaly"] = str(record.is_anomaly).lower()
             table.writerow(row)
@@ -125,6 +145,11 @@ def write_records(
             stream.write(record.to_json() + "\n")
         stream.flush()
         yield record
+
+
+def _values(record: Any) -> dict[str, Any]:
+    """What is written of a record: all its fields but the map."""
+    return {item.name: getattr(record, item.name) for item in fields(record) if item.name != "map"}
 
 
 def _to_json(values: dict[str, object]) -> str:

@@ -68,10 +68,11 @@ def _configured(
     run: Callable[[argparse.Namespace], int],
     text: str,
     aliases: Sequence[str] = (),
+    required: bool = True,
 ) -> argparse.ArgumentParser:
     """A verb that takes a configuration."""
     parser = children.add_parser(name, help=text, aliases=list(aliases))
-    parser.add_argument("-c", "--config", required=True, metavar="YAML")
+    parser.add_argument("-c", "--config", required=required, metavar="YAML")
     parser.add_argument(
         "-o",
         "--override",
@@ -97,7 +98,10 @@ def _add_eval(children: Children) -> None:
 
 
 def _add_predict(children: Children) -> None:
-    parser = _configured(children, "predict", verbs.predict, "score pictures", aliases=["infer"])
+    parser = _configured(
+        children, "predict", verbs.predict, "score pictures", aliases=["infer"], required=False
+    )
+    parser.add_argument("--detector", metavar="FILE", help="what 'train' wrote; needs no -c")
     parser.add_argument("inputs", nargs="*", help="files, folders, globs or .txt lists")
     parser.add_argument("--output", help="file for the records; default: standard output")
     parser.add_argument("--format", choices=["jsonl", "csv"], default="jsonl")

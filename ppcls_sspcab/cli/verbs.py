@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
+
+from ppcls_sspcab.errors import UserError
 
 if TYPE_CHECKING:
-    from ppcls_sspcab.engine.engine import Engine
-
-Mode = Literal["train", "eval", "infer", "export"]
+    from ppcls_sspcab.engine.engine import Engine, Mode
 
 RUNS_FAILED = 1
 DATA_WRONG = 2
@@ -34,17 +34,33 @@ def evaluate(options: argparse.Namespace) -> int:
 
 
 def predict(options: argparse.Namespace) -> int:
-    engine = _engine(options, "infer")
-    if engine is None:
+    if options.config is None and (
+        options.detector is None or options.override or options.print_config
+    ):
+        raise UserError("give -c YAML or --detector FILE; -o and --print-config need -c")
+    wanted = {
+        "output": options.output,
+        "output_format": options.format,
+        "threshold": options.threshold,
+        "save_maps": options.save_maps,
+    }
+    if options.detector is not None and not options.print_config:
+        found = _predict_by_file(options, wanted)
+    elif engine := _engine(options, "infer"):
+        found = engine.infer(options.inputs, **wanted)
+    else:
         return 0
-    found = engine.infer(
-        options.inputs or None,
-        output=options.output,
-        output_format=options.format,
-        threshold=options.threshold,
-        save_maps=options.save_maps,
-    )
     return ANOMALY_FOUND if found and options.fail_on_anomaly else 0
+
+
+def _predict_by_file(options: argparse.Namespace, wanted: dict[str, Any]) -> bool:
+    from ppcls_sspcab.config.load import load_config
+
+    config = load_config(options.config, options.override) if options.config else None
+    _prepare_paddle()
+    from ppcls_sspcab.engine.predict import predict_by_file
+
+    return predict_by_file(options.detector, config, options.inputs, **wanted)
 
 
 def export(options: argparse.Namespace) -> int:
@@ -163,13 +179,9 @@ def _engine(options: argparse.Namespace, mode: Mode) -> Engine | None:
         print(config.to_yaml(), end="")
         return None
     _prepare_paddle()
-    if config.Global.engine == "paddleclas":
-        from ppcls_sspcab.integrations.paddleclas.engine import PaddleClasEngine
+    from ppcls_sspcab.api import open_engine
 
-        return PaddleClasEngine(config, mode)
-    from ppcls_sspcab.engine.engine import Engine
-
-    return Engine(config, mode)
+    return open_engine(config, mode)
 
 
 def _prepare_paddle() -> None:

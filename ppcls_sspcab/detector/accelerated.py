@@ -9,13 +9,13 @@ import paddle
 from paddle import nn
 
 from ppcls_sspcab.arch.onednn import OneDNNLayer
-from ppcls_sspcab.detector.detector import Detector
+from ppcls_sspcab.detector.run import Scorer, Tensors
 
 
 class _Features(nn.Layer):
     """The part of a detector that runs its network, with outputs in a fixed order."""
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: Scorer) -> None:
         super().__init__()
         self.detector = detector
 
@@ -25,12 +25,16 @@ class _Features(nn.Layer):
 
 
 @contextmanager
-def accelerated(detector: Detector) -> Iterator[Detector]:
+def accelerated(detector: Scorer) -> Iterator[None]:
     """On a CPU, the detector's network runs by oneDNN inside the block; a GPU needs no help."""
     if not paddle.device.get_device().startswith("cpu"):
-        yield detector
+        yield
         return
     run = OneDNNLayer(_Features(detector), detector.image_size)
     names = sorted(detector.feature_names)
-    with detector.features_by(lambda images: dict(zip(names, run(images), strict=True))):
-        yield detector
+
+    def features(images: paddle.Tensor) -> Tensors:
+        return dict(zip(names, run(images), strict=True))
+
+    with detector.features_by(features):
+        yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -11,18 +11,21 @@ import paddle
 from paddle import nn
 
 from ppcls_sspcab.arch.features import FeatureReader
+from ppcls_sspcab.arch.modes import evaluation_mode
 from ppcls_sspcab.arch.tiles import Tiling
+from ppcls_sspcab.data.postprocess.anomaly_decision import AnomalyDecision
 from ppcls_sspcab.detector.card import DetectorCard
 from ppcls_sspcab.detector.localize.base import Localizer
+from ppcls_sspcab.detector.predict import predict
+from ppcls_sspcab.detector.run import Tensors as Features
 from ppcls_sspcab.detector.scores.base import ImageScore
 from ppcls_sspcab.detector.threshold.calibration import Calibration
 from ppcls_sspcab.errors import ConfigError, ModelError
-from ppcls_sspcab.result import normalized
+from ppcls_sspcab.image.decode import Source
+from ppcls_sspcab.result import Failure, Result, normalized, without_map
 
 # Pixels that run through the network at once: 64 pictures of 256 x 256.
 MAX_INPUT_PIXELS = 1 << 22
-
-Features = dict[str, paddle.Tensor]
 
 
 class Detector(nn.Layer):
@@ -87,6 +90,32 @@ class Detector(nn.Layer):
             where a pixel is above the pixel threshold: calibrated once, never by the picture.
         """
         return self.judge(self.run_network(images))
+
+    def predict(
+        self, pictures: Source | Iterable[Source], batch_size: int = 16, maps: bool = True
+    ) -> list[Result | Failure]:
+        """Judges pictures as they are, decoded and resized by the card's contract.
+
+        On a CPU each call compiles the network for oneDNN first, which takes a second or more:
+        give many pictures at once.
+
+        Args:
+            pictures: paths, bytes of picture files, or uint8 pixels [H, W, 3] RGB or [H, W], of
+                any size; a single one is a list of one, an array [N, H, W, 3] is N pictures.
+            batch_size: pictures run at once, >= 1.
+            maps: keep the anomaly maps of a detector that has them, 4 bytes a pixel.
+
+        Returns:
+            one record a picture, in order; a ``Failure`` for one that cannot be read.
+
+        Raises:
+            ModelError: the detector was neither fitted nor read from a file.
+        """
+        preprocess = self.card.preprocess
+        decide = AnomalyDecision(float(self.threshold), float(self.scale))
+        with evaluation_mode(self):
+            records = predict(self, preprocess, pictures, batch_size, decide)
+            return list(records if maps else map(without_map, records))
 
     def run_network(self, images: paddle.Tensor) -> Features:
         """:meth:`features`, by whatever runs the network just now (:meth:`features_by`)."""

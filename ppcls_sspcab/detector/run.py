@@ -3,21 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 import numpy as np
 import paddle
 
-from ppcls_sspcab.detector.detector import Detector
-
 Outputs = dict[str, np.ndarray]
+Tensors = dict[str, paddle.Tensor]
 
 
-def detect(detector: Detector, images: np.ndarray) -> Outputs:
+class Scorer(Protocol):
+    """What running pictures needs of a :class:`~ppcls_sspcab.detector.detector.Detector`.
+
+    The Detector itself cannot be named here: its own ``predict`` runs through this file.
+    """
+
+    image_size: tuple[int, int]
+
+    def __call__(self, images: paddle.Tensor) -> Tensors: ...
+
+    def features(self, images: paddle.Tensor) -> Tensors: ...
+
+    def run_network(self, images: paddle.Tensor) -> Tensors: ...
+
+    def features_by(
+        self, features: Callable[[paddle.Tensor], Tensors]
+    ) -> AbstractContextManager[None]: ...
+
+    @property
+    def feature_names(self) -> list[str]: ...
+
+    @property
+    def pictures_at_once(self) -> int: ...
+
+
+def detect(detector: Scorer, images: np.ndarray) -> Outputs:
     """``Detector.forward`` of one batch, float32 [N, 3, H, W], as numpy arrays."""
     return _in_memory(detector, detector, images)
 
 
-def read_features(detector: Detector, images: np.ndarray) -> Outputs:
+def read_features(detector: Scorer, images: np.ndarray) -> Outputs:
     """What the detector's network gives for one batch, as ``Detector.features`` names it."""
     return _in_memory(detector.run_network, detector, images)
 
@@ -25,7 +51,7 @@ def read_features(detector: Detector, images: np.ndarray) -> Outputs:
 @paddle.no_grad()
 def _in_memory(
     run: Callable[[paddle.Tensor], Mapping[str, paddle.Tensor]],
-    detector: Detector,
+    detector: Scorer,
     images: np.ndarray,
 ) -> Outputs:
     """``run`` of as many pictures at once as the detector bears."""

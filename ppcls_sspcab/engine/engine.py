@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
-
-import paddle
+from typing import TYPE_CHECKING, Literal
 
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.config.parts import check_parts
 from ppcls_sspcab.data.build import categories
+from ppcls_sspcab.engine.device import use_device
 from ppcls_sspcab.engine.hold import held
 from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.paths import summary_file
 from ppcls_sspcab.utils.distributed import is_first, join
 from ppcls_sspcab.utils.files import atomic_write
 from ppcls_sspcab.utils.logger import get_logger
+
+if TYPE_CHECKING:
+    from ppcls_sspcab.detector.detector import Detector
+    from ppcls_sspcab.evaluation.results import Results
+
+Mode = Literal["train", "eval", "infer", "export"]
 
 
 class Engine:
@@ -32,13 +37,13 @@ class Engine:
         DataError: a data set that is not there.
     """
 
-    def __init__(self, config: Config, mode: Literal["train", "eval", "infer", "export"]) -> None:
+    def __init__(self, config: Config, mode: Mode) -> None:
         self.config = config
         self.mode = mode
         with config.naming_files():
             config.load_plugins()
             check_parts(config)
-            _set_device(config.Global.device)
+            use_device(config.Global.device)
             if mode == "train" and config.Global.pretrained_model:
                 raise ConfigError(
                     "Global.pretrained_model", "training starts from the weights of Arch.pretrained"
@@ -60,18 +65,21 @@ class Engine:
                 folders.enter_context(held(config.folder.root))
             return [self._train(config) for config in configs]
 
-    def eval(self, report: bool = False) -> list[Any]:
+    def eval(self, report: bool = False, detector: Detector | None = None) -> list[Results]:
         """Measures each category's detector on its test pictures.
 
         Writes ``results.{json,csv,md}`` and ``plots/`` and returns the ``Results``.
 
         Args:
             report: also write ``report.html``, with all test pictures.
+            detector: instead of the one that the configuration names; of one category.
         """
         from ppcls_sspcab.engine.evaluate import evaluate_category
         from ppcls_sspcab.evaluation.tables import summary_table
 
-        results = [evaluate_category(self._of(name), report) for name in self.categories]
+        if detector is not None and len(self.categories) > 1:
+            raise ConfigError("Global.category", "a detector is one category's, not 'all'")
+        results = [evaluate_category(self._of(name), report, detector) for name in self.categories]
         if len(results) > 1 and is_first():
             table = summary_table(results)
             atomic_write(summary_file(self.config.Global.output_dir), table)
@@ -99,14 +107,14 @@ class Engine:
 
         if len(self.categories) > 1:
             raise ConfigError("Global.category", "predicting needs one category, not 'all'")
-        own = self.config.Infer.infer_imgs
-        given = inputs or ([own] if own else [])
-        if not given:
-            raise ConfigError("Infer.infer_imgs", "give pictures, here or on the command line")
         if not is_first():
             return False
         config = self._of(self.categories[0])
-        return predict_pictures(config, given, output, output_format, threshold, save_maps)
+        path, infer = config.detector_to_use, config.Infer
+        with config.naming_files():
+            return predict_pictures(
+                path, infer, inputs or (), output, output_format, threshold, save_maps
+            )
 
     def export(
         self,
@@ -151,13 +159,3 @@ class Engine:
         from ppcls_sspcab.engine.train import train_category
 
         return train_category(config)
-
-
-def _set_device(device: str) -> None:
-    has_gpu = paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
-    if device == "gpu" and not has_gpu:
-        raise ConfigError(
-            "Global.device",
-            "this Paddle finds no GPU; install paddlepaddle-gpu, or set cpu or auto",
-        )
-    paddle.set_device("gpu" if has_gpu and device != "cpu" else "cpu")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.data.build import build_dataset, open_store
+from ppcls_sspcab.detector.detector import Detector
 from ppcls_sspcab.detector.file import load_detector
 from ppcls_sspcab.engine.hold import held
 from ppcls_sspcab.errors import DataError
@@ -16,11 +17,16 @@ from ppcls_sspcab.utils.distributed import is_first
 from ppcls_sspcab.utils.logger import get_logger
 
 
-def evaluate_category(config: Config, with_report: bool) -> Results:
+def evaluate_category(
+    config: Config, with_report: bool, detector: Detector | None = None
+) -> Results:
     """Measures a detector on the test pictures of its category.
 
     Writes the results and plots, prints the tables, and with ``with_report`` writes the page with
     all test pictures.
+
+    Args:
+        detector: instead of the one that the configuration names.
 
     Raises:
         DataError: no test pictures, or one that cannot be read.
@@ -28,7 +34,8 @@ def evaluate_category(config: Config, with_report: bool) -> Results:
     """
     folder, run = config.folder, config.Global
     with config.naming_files():
-        detector = load_detector(config.detector_to_use)
+        if detector is None:
+            detector = load_detector(config.detector_to_use)
         with held(folder.root):
             samples = build_dataset(config).test
             if not samples:

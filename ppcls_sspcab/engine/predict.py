@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
 from ppcls_sspcab.config.config import Config
-from ppcls_sspcab.detector.accelerated import accelerated
+from ppcls_sspcab.config.schema import InferSection
 from ppcls_sspcab.detector.detector import Detector
 from ppcls_sspcab.detector.file import load_detector
 from ppcls_sspcab.detector.predict import predict
-from ppcls_sspcab.errors import ConfigError
+from ppcls_sspcab.engine.device import use_device
+from ppcls_sspcab.errors import ConfigError, UserError
 from ppcls_sspcab.image.maps import MapWriter
 from ppcls_sspcab.image.sources import find_pictures
 from ppcls_sspcab.registry import POSTPROCESSES
@@ -19,8 +21,34 @@ from ppcls_sspcab.result import Result, opened, write_records
 from ppcls_sspcab.utils.logger import get_logger
 
 
+def predict_by_file(
+    path: str | os.PathLike[str],
+    config: Config | None,
+    inputs: Sequence[str],
+    output: str | None = None,
+    output_format: Literal["jsonl", "csv"] = "jsonl",
+    threshold: float | None = None,
+    save_maps: str | None = None,
+) -> bool:
+    """:func:`predict_pictures` with a detector's file, for which no configuration is needed.
+
+    Args:
+        config: its device, plug-ins and section ``Infer`` count, and nothing else of it.
+    """
+    if config is None:
+        use_device("auto")
+        infer = InferSection()
+        return predict_pictures(path, infer, inputs, output, output_format, threshold, save_maps)
+    with config.naming_files():
+        config.load_plugins()
+        use_device(config.Global.device)
+        infer = config.Infer
+        return predict_pictures(path, infer, inputs, output, output_format, threshold, save_maps)
+
+
 def predict_pictures(
-    config: Config,
+    path: str | os.PathLike[str],
+    infer: InferSection,
     inputs: Sequence[str],
     output: str | None = None,
     output_format: Literal["jsonl", "csv"] = "jsonl",
@@ -30,7 +58,8 @@ def predict_pictures(
     """Scores pictures and writes one record each.
 
     Args:
-        config: of one category.
+        path: the detector's file.
+        infer: batch size, post-process, and the pictures where ``inputs`` names none.
         inputs: files, folders, globs, ``.txt`` lists.
         output: file for the records; default standard output.
         threshold: instead of the calibrated one.
@@ -39,19 +68,22 @@ def predict_pictures(
     Returns:
         whether an anomaly was found.
     """
-    paths = find_pictures(inputs)
-    detector = load_detector(config.detector_to_use)
-    with config.naming_files():
-        postprocess = POSTPROCESSES.build(
-            config.Infer.PostProcess or {"name": "AnomalyDecision"},
-            "Infer.PostProcess",
-            threshold=float(detector.threshold) if threshold is None else threshold,
-            scale=float(detector.scale),
-        )
+    given = inputs or ([infer.infer_imgs] if infer.infer_imgs else [])
+    if not given:
+        raise ConfigError("Infer.infer_imgs", "give pictures, here or on the command line")
+    paths = find_pictures(given)
+    detector = load_detector(path)
+    postprocess = POSTPROCESSES.build(
+        infer.PostProcess or {"name": "AnomalyDecision"},
+        "Infer.PostProcess",
+        threshold=float(detector.threshold) if threshold is None else threshold,
+        scale=float(detector.scale),
+    )
     maps = None if save_maps is None else _map_writer(detector, save_maps, paths)
+    preprocess = detector.card.preprocess
     counts: Counter[str] = Counter(good=0, anomalous=0, unreadable=0)
-    with accelerated(detector), opened(output) as stream:
-        records = predict(detector, paths, config.Infer.batch_size, postprocess, maps)
+    with opened(output) as stream:
+        records = predict(detector, preprocess, paths, infer.batch_size, postprocess, maps)
         for record in write_records(records, stream, output_format):
             if isinstance(record, Result):
                 counts["anomalous" if record.is_anomaly else "good"] += 1
@@ -65,8 +97,8 @@ def predict_pictures(
 
 def _map_writer(detector: Detector, folder: str, paths: Sequence[str]) -> MapWriter:
     if detector.localizer is None:
-        raise ConfigError(
-            "--save-maps",
-            "this detector makes no maps: train it with Localize, such as {name: FeatureGaussian}",
+        raise UserError(
+            "--save-maps: this detector makes no maps: train it with Localize, such as "
+            "{name: FeatureGaussian}"
         )
     return MapWriter(folder, paths)

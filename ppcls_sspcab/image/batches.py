@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from ppcls_sspcab.image.decode import ImageError, Source, name_of
+from ppcls_sspcab.image.sources import as_pictures
 from ppcls_sspcab.result import Failure, Result
 
 S = TypeVar("S")
@@ -18,7 +19,7 @@ Record = Result | Failure
 
 
 def judge_pictures(
-    sources: Iterable[Source],
+    pictures: Source | Iterable[Source],
     batch_size: int,
     load: Callable[[Source], np.ndarray],
     judge: Callable[[Sequence[str], np.ndarray], Sequence[Record]],
@@ -26,21 +27,27 @@ def judge_pictures(
     """One record a picture, in order; a :class:`Failure` for one that cannot be read.
 
     Args:
-        sources: paths, bytes of files, or pixels; taken one batch ahead.
+        pictures: paths, bytes of files, or pixels, or a single one of them, see
+            :func:`as_pictures`; taken one batch ahead.
         batch_size: pictures judged at once, >= 1.
         load: makes uint8 [h, w, 3] of a source; raises ImageError.
         judge: makes N records of N names and pictures, uint8 [N, h, w, 3], N >= 1.
+
+    Raises:
+        ValueError: a ``batch_size`` below 1.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
 
     def read(batch: Sequence[Source]) -> list[np.ndarray | ImageError]:
         return [_loaded(source, load) for source in batch]
 
-    for batch, pictures in read_ahead(batches(sources, batch_size), read):
-        readable = [not isinstance(picture, ImageError) for picture in pictures]
+    for batch, loaded in read_ahead(batches(as_pictures(pictures), batch_size), read):
+        readable = [not isinstance(picture, ImageError) for picture in loaded]
         names = [name_of(source) for source, good in zip(batch, readable, strict=True) if good]
-        pixels = [picture for picture in pictures if not isinstance(picture, ImageError)]
+        pixels = [picture for picture in loaded if not isinstance(picture, ImageError)]
         records = iter(judge(names, np.stack(pixels)) if pixels else ())
-        for picture in pictures:
+        for picture in loaded:
             if isinstance(picture, ImageError):
                 yield Failure(picture.name, picture.reason)
             else:

@@ -7,7 +7,7 @@ these lines. ``Preprocess`` is the contract that travels with weights and export
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Literal, get_args
 
@@ -16,6 +16,7 @@ from PIL import Image
 
 from ppcls_sspcab.errors import ConfigError, did_you_mean
 from ppcls_sspcab.image.decode import Source, decode
+from ppcls_sspcab.image.sources import as_pictures
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "area"]
 
@@ -91,13 +92,17 @@ class Preprocess:
             plane -= np.float32(mean / std)
         return result
 
-    def __call__(self, sources: Sequence[Source]) -> np.ndarray:
+    def __call__(self, pictures: Source | Iterable[Source]) -> np.ndarray:
         """Decodes, resizes and normalises pictures to float32 [N, 3, height, width].
+
+        Args:
+            pictures: as :func:`decode` takes them; a single one is a list of one.
 
         Raises:
             ImageError: the first picture that cannot be read.
         """
         height, width = self.image_size
+        sources = list(as_pictures(pictures))
         images = np.empty((len(sources), height, width, 3), np.uint8)
         for index, source in enumerate(sources):
             images[index] = self.load(source)

@@ -1,13 +1,30 @@
-"""What a user gives to be scored, as a list of paths."""
+"""What a user gives to be scored: one picture or many, and the files that paths stand for."""
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ppcls_sspcab.errors import DataError
-from ppcls_sspcab.image.decode import EXTENSIONS
+from ppcls_sspcab.image.decode import EXTENSIONS, Source
+
+
+def as_pictures(given: Source | Iterable[Source]) -> Iterable[Source]:
+    """The pictures that a user means: a single one is a list of one.
+
+    Args:
+        given: a path, the bytes of a file, a binary file object or an array [H, W] or [H, W, C]:
+            one picture; an array [N, H, W, C]: N pictures; any other iterable: pictures already.
+    """
+    if isinstance(given, np.ndarray):
+        return list(given) if given.ndim == 4 else [given]
+    pictures: Any = given
+    whole = isinstance(given, (str, bytes, bytearray, memoryview)) or hasattr(given, "read")
+    return [pictures] if whole or not isinstance(given, Iterable) else pictures
 
 
 def find_pictures(inputs: Sequence[str]) -> list[str]:

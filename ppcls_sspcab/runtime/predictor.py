@@ -16,8 +16,9 @@ import numpy as np
 from ppcls_sspcab.errors import UserError
 from ppcls_sspcab.image.batches import judge_pictures
 from ppcls_sspcab.image.decode import Source
+from ppcls_sspcab.image.sources import as_pictures
 from ppcls_sspcab.paths import INT8_FILE, ONNX_FILE, PADDLE_FILES
-from ppcls_sspcab.result import Failure, Result, judge
+from ppcls_sspcab.result import Failure, Result, judge, without_map
 from ppcls_sspcab.runtime.card import InferenceCard
 from ppcls_sspcab.runtime.networks import Network, OnnxNetwork, PaddleNetwork
 
@@ -77,34 +78,45 @@ class Predictor:
             self.card.check_files(model_dir, PADDLE_FILES)
             self.network = PaddleNetwork(model_dir, self.card.outputs, threads, onednn, device)
 
-    def predict(self, images: Sequence[Source], batch_size: int = 8) -> list[Result | Failure]:
+    def predict(
+        self, pictures: Source | Iterable[Source], batch_size: int = 8, maps: bool = True
+    ) -> list[Result | Failure]:
         """Judges pictures.
 
         Args:
-            images: paths, bytes of picture files, or uint8 pixels [H, W, 3] RGB (also [H, W] and
-                [H, W, 4]), of any size.
+            pictures: paths, bytes of picture files, or uint8 pixels [H, W, 3] RGB (also [H, W] and
+                [H, W, 4]), of any size; a single one is a list of one, and an array [N, H, W, 3]
+                is N pictures.
             batch_size: pictures run at once, >= 1.
+            maps: keep the anomaly maps, of a model that has the output ``map``. They take no time,
+                since a run computes all outputs, but 4 bytes a pixel. Their 0.5 is the pixel
+                threshold of the export: neither ``threshold`` nor ``calibrate`` moves it.
 
         Returns:
             one record a picture, in order; a :class:`Failure` for one that cannot be read.
         """
-        return list(self.stream(images, batch_size))
+        records = self.stream(pictures, batch_size)
+        return list(records if maps else map(without_map, records))
 
-    def stream(self, images: Iterable[Source], batch_size: int = 8) -> Iterator[Result | Failure]:
+    def stream(
+        self, pictures: Source | Iterable[Source], batch_size: int = 8
+    ) -> Iterator[Result | Failure]:
         """As :meth:`predict`, one batch after the other, while the records are taken."""
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-        return judge_pictures(images, batch_size, self.card.preprocess.load, self._judge)
+        return judge_pictures(pictures, batch_size, self.card.preprocess.load, self._judge)
 
-    def outputs(self, images: Sequence[Source]) -> dict[str, np.ndarray]:
+    def outputs(self, pictures: Source | Iterable[Source]) -> dict[str, np.ndarray]:
         """All outputs of the network for one batch, by name, such as ``embedding`` [N, D].
 
         ``normalized_score`` is that of the records: by ``inference.yml``, or by ``threshold``.
 
+        Args:
+            pictures: one or more, as :meth:`predict` takes them.
+
         Raises:
             ImageError: a picture that cannot be read.
         """
-        found = self._run(np.stack([self.card.preprocess.load(image) for image in images]))
+        load = self.card.preprocess.load
+        found = self._run(np.stack([load(picture) for picture in as_pictures(pictures)]))
         judging = replace(self.card, threshold=self.threshold)
         return {**found, "normalized_score": judging.normalized(found["score"])}
 
@@ -115,10 +127,11 @@ class Predictor:
         return self.card.preprocess.normalize(pixels)
 
     def _judge(self, names: Sequence[str], pixels: np.ndarray) -> list[Result | Failure]:
-        scores = self._run(pixels)["score"].tolist()
+        found = self._run(pixels)
+        maps = found["map"] if "map" in found else [None] * len(names)
         return [
-            judge(name, score, self.threshold, self.card.scale)
-            for name, score in zip(names, scores, strict=True)
+            judge(name, score, self.threshold, self.card.scale, anomaly_map)
+            for name, score, anomaly_map in zip(names, found["score"].tolist(), maps, strict=True)
         ]
 
     def _run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:

@@ -30,9 +30,11 @@ class AnomalyDecision:
 
         Args:
             paths: names of the N pictures.
-            outputs: what ``Detector.forward`` returned, as numpy arrays; ``score`` [N].
+            outputs: what ``Detector.forward`` returned, as numpy arrays; ``score`` [N], and
+                ``map`` [N, H, W] of a detector that has one.
         """
+        maps = outputs["map"] if "map" in outputs else [None] * len(paths)
         return [
-            judge(path, float(score), self.threshold, self.scale)
-            for path, score in zip(paths, outputs["score"], strict=True)
+            judge(path, float(score), self.threshold, self.scale, anomaly_map)
+            for path, score, anomaly_map in zip(paths, outputs["score"], maps, strict=True)
         ]
