@@ -3,9 +3,10 @@ import io
 import json
 import math
 
+import numpy as np
 import pytest
 
-from ppcls_sspcab.result import Failure, Result, judge, opened, write_records
+from ppcls_sspcab.result import Failure, Result, judge, opened, without_map, write_records
 
 GOOD = Result("teile/gut ü,1.png", 1.5, 0.25, 2.0, False)
 BAD = Result("bad.png", 3.0, 0.75, 2.0, True)
@@ -79,3 +80,15 @@ def test_judge_agrees_with_its_formula():
 @pytest.mark.parametrize("score", [math.nan, math.inf])
 def test_a_score_that_is_no_number_never_passes_for_good(score):
     assert isinstance(judge("a.png", score, 2.0, 0.5), Failure)
+
+
+def test_a_map_is_no_part_of_records_equality_or_repr():
+    with_map = judge("a.png", 3.0, 2.0, 0.5, np.full((2, 3), 0.7, np.float32))
+    without = judge("a.png", 3.0, 2.0, 0.5)
+    assert with_map == without and hash(with_map) == hash(without)
+    assert repr(with_map) == repr(without)
+    for form in ("jsonl", "csv"):
+        assert written(form, [with_map]) == written(form, [without])
+    assert with_map.map.shape == (2, 3)
+    assert without_map(with_map).map is None
+    assert without_map(BROKEN) is BROKEN

@@ -1,7 +1,11 @@
+import io
+
+import numpy as np
 import pytest
 
 from ppcls_sspcab.errors import DataError
-from ppcls_sspcab.image.sources import find_pictures
+from ppcls_sspcab.image.preprocess import Preprocess
+from ppcls_sspcab.image.sources import as_pictures, find_pictures
 
 
 @pytest.fixture
@@ -46,3 +50,31 @@ def test_what_stands_for_nothing_is_named(tmp_path, name):
     (tmp_path / "empty.txt").touch()
     with pytest.raises(DataError, match=name.replace("*", r"\*")):
         find_pictures([str(tmp_path / name)])
+
+
+def test_one_picture_is_a_list_of_one_and_a_stack_is_many(tmp_path):
+    for one in (
+        "a.png",
+        tmp_path / "a.png",
+        b"bytes",
+        bytearray(b"bytes"),
+        memoryview(b"bytes"),
+        io.BytesIO(b"bytes"),
+        np.zeros((4, 5), np.uint8),
+        np.zeros((4, 5, 3), np.uint8),
+        np.zeros(7, np.uint8),
+        7,
+    ):
+        (found,) = as_pictures(one)
+        assert found is one
+    stack = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
+    assert [picture.tolist() for picture in as_pictures(stack)] == stack.tolist()
+    assert list(as_pictures(["a.png", b"bytes"])) == ["a.png", b"bytes"]
+    assert list(as_pictures(name for name in ("a.png", "b.png"))) == ["a.png", "b.png"]
+
+
+def test_preprocessing_takes_one_picture_too():
+    preprocess = Preprocess(image_size=(4, 5))
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+    np.testing.assert_array_equal(preprocess(pixels), preprocess([pixels]))
+    assert preprocess(np.stack([pixels] * 2)).shape == (2, 3, 4, 5)

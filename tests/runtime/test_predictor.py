@@ -112,6 +112,38 @@ def test_one_predictor_serves_several_threads(predictor):
     assert found == pytest.approx([value / 255 for value in values], abs=1e-5)
 
 
+def test_a_single_picture_is_a_list_of_one(predictor, tmp_path):
+    path = tmp_path / "dark.png"
+    grey(51, (128, 128)).save(path)
+    pixels = decode(path)
+    for one in (str(path), path, path.read_bytes(), pixels, pixels[:, :, 0], path.open("rb")):
+        (record,) = predictor.predict(one)
+        assert record.score == pytest.approx(0.2, abs=1e-5)
+        assert record.map is None
+    assert predictor.outputs(pixels)["score"].shape == (1,)
+    assert len(list(predictor.stream(path))) == 1
+    assert len(predictor.predict(np.stack([pixels] * 3))) == 3
+
+
+def test_a_result_has_the_map_of_the_graph(tmp_path):
+    class Detector(MeanBrightness):
+        def forward(self, images):
+            found = super().forward(images)
+            return {**found, "map": (images * self.std + self.mean).mean(axis=1)}
+
+    card = DetectorCard(arch={}, density={}, preprocess=PREPROCESS, category="lamp")
+    folder = export_detector(Detector(), card, tmp_path / "inference", ["paddle", "onnx"])
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 16, 24, 3), np.uint8)
+    for backend in BACKENDS:
+        predictor = Predictor(folder, backend=backend, threads=1)
+        records = predictor.predict(pixels)
+        for record, picture in zip(records, pixels, strict=True):
+            assert (record.map.dtype, record.map.shape) == (np.float32, (16, 24))
+            np.testing.assert_allclose(record.map, picture.mean(axis=2) / 255, atol=1e-5)
+        assert predictor.predict(pixels, maps=False) == records
+        assert predictor.predict(pixels, maps=False)[0].map is None
+
+
 def test_another_threshold_decides_and_normalises(model):
     strict = Predictor(model, backend="onnx", threshold=0.1)
     (record,) = strict.predict([encoded(grey(51))])
