@@ -67,6 +67,7 @@ def test_f1_max_is_the_best_of_all_thresholds(items):
     assert f1_max(labels, scores) == pytest.approx(max(values))
 
 
+@pytest.mark.slow
 @given(both_kinds, st.integers(-1, 6))
 def test_rates_at_a_threshold(items, threshold):
     labels, scores = arrays(items)

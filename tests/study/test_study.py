@@ -288,6 +288,7 @@ class _Page(HTMLParser):
         self.links += [value or "" for name, value in attrs if name in ("src", "href")]
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_and_believes_no_name(fake: None, short: str, data: Path) -> None:
     (data / "<img src=x>" / "train" / "good").mkdir(parents=True)
     assert main(words(short, data, "--seeds", "1", "--diagnose")) == 0
