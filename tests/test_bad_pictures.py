@@ -108,6 +108,7 @@ def lines_of(path: Path) -> list[str]:
     return path.read_bytes().decode("utf-8", "surrogateescape").splitlines()
 
 
+@pytest.mark.slow
 def test_predict_and_deploy_go_on_behind_a_bad_picture(
     corpus: tuple[Path, list[Case]], trained: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -125,6 +126,7 @@ def test_predict_and_deploy_go_on_behind_a_bad_picture(
         assert command.main([*words, "--output", str(output), *table]) == 0
 
 
+@pytest.mark.slow
 def test_evaluating_stands_any_name(
     trained: tuple[Path, Path],
 ) -> None:

@@ -93,6 +93,7 @@ def test_the_results_are_the_table_that_the_study_wrote() -> None:
     assert table[1] in README
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["tried_recipes.py", "ablations.py"])
 def test_a_table_of_results_is_the_one_that_the_figures_make(program: str) -> None:
     command = [sys.executable, str(REPOSITORY / "benchmarks" / program), "print"]

@@ -32,6 +32,7 @@ def arrays_of(layer):
     return {name: tensor.numpy() for name, tensor in layer.state_dict().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "channels"), [("resnet18", 512), ("resnet50", 2048)])
 def test_vision_backbone_is_the_model_up_to_its_pooling(name, channels):
     whole = getattr(models, name)()

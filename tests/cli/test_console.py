@@ -60,6 +60,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, demo_root: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_evaluating_and_predicting_print_results_only(place: Path, demo_root: Path) -> None:
     evaluated = verb("eval", place / "tiny.yaml")
     assert evaluated.stdout.startswith("# gasket\n") and only_log_lines(evaluated.stderr)
@@ -68,6 +69,7 @@ def test_evaluating_and_predicting_print_results_only(place: Path, demo_root: Pa
     assert all("score" in json.loads(line) for line in predicted.stdout.splitlines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["paddle", "onnx"])
 def test_the_deployed_programs_print_records_only(
     place: Path, demo_root: Path, backend: str
@@ -85,6 +87,7 @@ def test_the_deployed_programs_print_records_only(
     assert calibrated.returncode == 0 and only_log_lines(calibrated.stderr), calibrated.stderr
 
 
+@pytest.mark.slow
 def test_outputs_that_cannot_be_written_are_said(place: Path, demo_root: Path) -> None:
     deploy = (REPOSITORY / "deploy" / "infer.py", "--model", place / "output/gasket/inference")
     picture = demo_root / "gasket" / "test" / "good" / "000.png"
@@ -98,6 +101,7 @@ def test_outputs_that_cannot_be_written_are_said(place: Path, demo_root: Path) -
         assert line.startswith(f"error: {name}: cannot be written: the disk is full")
 
 
+@pytest.mark.slow
 def test_records_reach_a_pipe_by_name_and_a_reader_may_leave(place: Path, demo_root: Path) -> None:
     model, pictures = place / "output/gasket/inference", demo_root / "gasket" / "test"
     command = (
@@ -112,6 +116,7 @@ def test_records_reach_a_pipe_by_name_and_a_reader_may_leave(place: Path, demo_r
     assert int(count) == len(list(pictures.rglob("*.png"))) and "score" in json.loads(record)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
 def test_names_that_the_terminal_cannot_show(
     place: Path, demo_root: Path, tmp_path: Path, form: str
@@ -128,6 +133,7 @@ def test_names_that_the_terminal_cannot_show(
         assert json.loads(done.stdout)["path"] == str(picture)
 
 
+@pytest.mark.slow
 def test_the_faces_take_the_installed_package_where_there_is_no_checkout(
     place: Path, demo_root: Path, tmp_path: Path
 ) -> None:

@@ -52,6 +52,7 @@ def test_reads_as_mvtec_with_masks(tmp_path):
             assert load_mask(sample, (32, 32)).any() == (sample.label == 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("category, defect", KINDS)
 @pytest.mark.parametrize("seed", range(6))
 def test_mask_is_what_the_defect_changes_and_shows(category, defect, seed):

@@ -114,6 +114,7 @@ def test_a_score_does_not_depend_on_the_rest_of_the_batch(
     np.testing.assert_allclose(together, alone, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_onednn_network_gives_what_eager_mode_gives(
     detector: Detector, images: np.ndarray
 ) -> None:

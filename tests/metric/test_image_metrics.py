@@ -51,6 +51,7 @@ def test_auroc_counts_pairs(items):
     assert image_auroc(labels, scores) == pytest.approx(plain_auroc(labels, scores))
 
 
+@pytest.mark.slow
 @given(both_kinds)
 def test_aupr_is_average_precision(items):
     labels, scores = arrays(items)
@@ -58,6 +59,7 @@ def test_aupr_is_average_precision(items):
     assert image_aupr(labels, scores) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @given(both_kinds)
 def test_f1_max_is_the_best_of_all_thresholds(items):
     labels, scores = arrays(items)
@@ -65,6 +67,7 @@ def test_f1_max_is_the_best_of_all_thresholds(items):
     assert f1_max(labels, scores) == pytest.approx(max(values))
 
 
+@pytest.mark.slow
 @given(both_kinds, st.integers(-1, 6))
 def test_rates_at_a_threshold(items, threshold):
     labels, scores = arrays(items)

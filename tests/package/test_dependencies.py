@@ -20,7 +20,6 @@ EXTRAS = PROJECT["optional-dependencies"]
 # Distributions whose modules have another name.
 MODULES_OF = {
     "paddlepaddle": {"paddle"},
-    "pydantic": {"pydantic", "pydantic_core"},
     "pillow": {"PIL"},
     "pyyaml": {"yaml"},
     "scikit-learn": {"sklearn"},

@@ -134,6 +134,7 @@ def test_only_what_changes_results_changes_the_folder(short: str, tmp_path: Path
     assert diagnosed[0] == usual[0] and not set(diagnosed[1:]) & set(usual)
 
 
+@pytest.mark.slow
 def test_every_combination_runs_once_and_the_tables_add_up(
     fake: None, short: str, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -190,6 +191,7 @@ def test_what_was_picked_on_the_test_set_is_shown_only_when_asked_for(
     assert row["image_auroc_std"] is None and row["planned"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "category, error",
     [("broken", "no pictures there"), ("killed", "signal SIGKILL: was there enough memory?")],
@@ -227,6 +229,7 @@ def command(arguments: Sequence[str]) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_two_commands_share_one_list(short: str, data: Path) -> None:
     both = [command(words(short, data, "--seeds", "2")) for _ in range(2)]
     said = [process.communicate(timeout=120)[1] for process in both]
@@ -237,6 +240,7 @@ def test_two_commands_share_one_list(short: str, data: Path) -> None:
     assert sum(finished) == len(found) and all(finished)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_command_leaves_what_the_next_one_resumes(
     short: str, data: Path, how: signal.Signals
@@ -284,6 +288,7 @@ class _Page(HTMLParser):
         self.links += [value or "" for name, value in attrs if name in ("src", "href")]
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_and_believes_no_name(fake: None, short: str, data: Path) -> None:
     (data / "<img src=x>" / "train" / "good").mkdir(parents=True)
     assert main(words(short, data, "--seeds", "1", "--diagnose")) == 0

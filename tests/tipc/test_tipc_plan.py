@@ -130,6 +130,7 @@ def planned(root: Path, script: str, text: str, *words: str, gpu: str = "yes") -
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "line", "mode", "before"), CHANGES)
 def test_each_line_changes_the_commands(
     root: Path, number: int, line: str, mode: str, before: dict[int, str]

@@ -64,6 +64,7 @@ def one_by_one(network: nn.Layer, images: np.ndarray, size: int, stride: int) ->
     return np.stack(found).reshape(len(images), len(rows), len(columns), -1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["padded", "valid"])
 def test_cells_are_the_projected_directions_of_the_patches(kind: str) -> None:
     network = resnet() if kind == "padded" else Valid()
