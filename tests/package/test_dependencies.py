@@ -63,6 +63,6 @@ def test_without_extras_train_and_paddle_are_enough():
     assert libraries(set(MODULES)) - optional <= BARE | TRAIN | {"paddle"}
 
 
-def test_no_room_but_runtime_and_export_needs_onnx():
+def test_no_room_but_runtime_and_exporting_needs_onnx():
     with_onnx = {name for name in MODULES if libraries({name}) & declared(EXTRAS["onnx"])}
-    assert {name.split(".")[1] for name in with_onnx} == {"export", "runtime"}
+    assert {name.split(".")[1] for name in with_onnx} == {"exporting", "runtime"}
