@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from paddle import nn
 
 from ppcls_sspcab.detector.build import build_detector
 from ppcls_sspcab.detector.card import DetectorCard
@@ -68,7 +67,14 @@ def _unfitted(
     """The detector that a card describes, with its network's weights."""
     try:
         network = ARCHITECTURES.build(without_weights(card.arch), "Arch")
-        _load_exactly(network, arrays, "network.", path)
+        weights = {
+            name.removeprefix("network."): value
+            for name, value in arrays.items()
+            if name.startswith("network.")
+        }
+        report = load_into(network, weights, str(path))
+        if report.missing or report.unexpected:
+            raise ModelError(f"{path}: does not fit its own description: {report.summary()}")
         return build_detector(
             network,
             card.preprocess.image_size,
@@ -91,18 +97,3 @@ def without_weights(arch: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(arch.get("Backbone"), Mapping) and "pretrained" in arch["Backbone"]:
         plain["Backbone"] = {**arch["Backbone"], "pretrained": False}
     return plain
-
-
-def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {name[len(prefix) :]: value for name, value in arrays.items() if name.startswith(prefix)}
-
-
-def _load_exactly(
-    layer: nn.Layer,
-    arrays: dict[str, np.ndarray],
-    prefix: str,
-    path: str | os.PathLike[str],
-) -> None:
-    report = load_into(layer, _part(arrays, prefix), str(path))
-    if report.missing or report.unexpected:
-        raise ModelError(f"{path}: does not fit its own description: {report.summary()}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from functools import partial
 
 import numpy as np
 from paddle import nn
@@ -18,10 +17,9 @@ from ppcls_sspcab.data.split import held_out_share
 from ppcls_sspcab.detector.accelerated import accelerated
 from ppcls_sspcab.detector.build import build_threshold, unfitted_detector
 from ppcls_sspcab.detector.detector import Detector
-from ppcls_sspcab.detector.run import detect, gather
 from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.fitting.fit import fit_detector
-from ppcls_sspcab.fitting.run import run_store
+from ppcls_sspcab.fitting.run import stored_image_scores
 from ppcls_sspcab.fitting.save import Progress
 from ppcls_sspcab.fitting.validation import LEAST_GAIN, synthetic_auroc
 from ppcls_sspcab.metric.image import image_auroc
@@ -95,14 +93,11 @@ class Diagnosis:
         network.eval()
         unfitted, threshold = unfitted_detector(config, network), build_threshold(config)
         detector = fit_detector(unfitted, threshold, config, pictures).detector
-        run = partial(_scores, detector)
+        batch_size = config.DataLoader.Eval.sampler.batch_size
         with accelerated(detector):
-            batches = run_store(
-                run, self._test, config.DataLoader.Eval.sampler.batch_size, "diagnosing"
-            )
-            found = gather(batches)
+            scores = stored_image_scores(detector, self._test, batch_size, "diagnosing")
         labels = np.array([sample.label for sample in self._test.samples])
-        auroc = float(image_auroc(labels, found["score"]))
+        auroc = float(image_auroc(labels, scores))
         if is_first():
             self._keep(auroc)
         return auroc
@@ -114,7 +109,3 @@ class Diagnosis:
             best = max(best, json.loads(text)["best_image_auroc"])
         found = {"best_image_auroc": best, "note": "picked on the test set: not a result"}
         atomic_write(self._record, json.dumps(found, indent=2) + "\n")
-
-
-def _scores(detector: Detector, images: np.ndarray) -> dict[str, np.ndarray]:
-    return {"score": detect(detector, images)["score"]}

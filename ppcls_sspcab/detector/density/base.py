@@ -1,8 +1,6 @@
-"""What every density shares: normalised embeddings in, finite scores out, arrays to be saved."""
+"""The base of all densities."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import numpy as np
 import paddle
@@ -19,28 +17,22 @@ MAX_SCORE = 1e15
 class Density(FittedLayer):
     """A density of the embeddings of good pictures; its buffers are all it has learnt.
 
-    A subclass defines :meth:`estimate` and :meth:`distances`. Before :meth:`fit` or
-    :meth:`load_arrays` every score is NaN, so that a density nobody fitted cannot call a picture
-    good.
+    A subclass declares its buffers and defines :meth:`estimate` and :meth:`distances`. Before
+    :meth:`fit` or :meth:`load_arrays` every score is NaN, so that a density nobody fitted cannot
+    call a picture good.
 
     Args:
         embedding_size: D.
         normalize: whether embeddings are L2-normalised first, as the CutPaste paper does.
-        shapes: name and shape of each buffer, as :meth:`FittedLayer.declare` takes them.
     """
 
-    def __init__(
-        self,
-        embedding_size: int,
-        normalize: bool = True,
-        shapes: Mapping[str, tuple[int | None, ...]] | None = None,
-    ) -> None:
-        super().__init__(shapes)
+    def __init__(self, embedding_size: int, normalize: bool = True) -> None:
+        super().__init__()
         self.embedding_size = embedding_size
         self.normalize = normalize
 
     def fit(self, embeddings: np.ndarray) -> None:
-        """Learns good pictures, forgetting earlier ones.
+        """Fits the density to good pictures, in place of what it was fitted to before.
 
         Args:
             embeddings: float [N, D], N >= 2, of good pictures without augmentation.
@@ -79,7 +71,7 @@ class Density(FittedLayer):
             return self(paddle.to_tensor(np.asarray(embeddings, np.float32))).numpy()
 
     def estimate(self, points: np.ndarray) -> dict[str, np.ndarray]:
-        """The values of the buffers, by name, for good pictures.
+        """The values of the buffers, by name, fitted to good pictures.
 
         Args:
             points: float64 [N, D], N >= 2, finite, already normalised.

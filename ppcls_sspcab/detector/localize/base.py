@@ -1,4 +1,4 @@
-"""What every localizer shares: values of cells in, a map at network resolution out."""
+"""The base of all localizers."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ DEFAULT_SMOOTHING = 1 / 64  # 4 pixels of 256, as in PaDiM (Defard et al., ICPR 
 
 
 class Localizer(FittedLayer):
-    """Gives an anomaly map, larger where it is worse.
+    """Gives an anomaly map at the resolution of the network's input, larger where it is worse.
 
-    A subclass says in ``needs`` what it reads and defines :meth:`distances`; it may also define
-    :meth:`cells`, where that is not the first feature as it is, and :meth:`fit`.
+    A subclass names in ``needs`` the features that it reads and defines :meth:`distances`; it may
+    define :meth:`fit`, and :meth:`cells` where a cell is more than a place of the first feature.
 
     Args:
         network: as :class:`ppcls_sspcab.arch.features.FeatureReader` takes it.
         image_size: (H, W) of the network's input.
         smoothing: standard deviation of the blur, as a share of the shorter side.
-        shapes: as :class:`FittedLayer` takes them.
         cell_shape: (d, h, w) of what :meth:`cells` gives for a picture; H and W need not be
             multiples of h and w. Default: what it gives for features of zeros.
         upsampling: takes the pixels of a side, the cells along it and the blur's standard
@@ -51,13 +50,12 @@ class Localizer(FittedLayer):
         network: nn.Layer,
         image_size: Sequence[int],
         smoothing: float = DEFAULT_SMOOTHING,
-        shapes: Mapping[str, tuple[int | None, ...]] | None = None,
         cell_shape: Sequence[int] | None = None,
         upsampling: Callable[[int, int, float], np.ndarray] = upsampling_matrix,
     ) -> None:
         if not 0 <= smoothing <= 0.25:
             raise ValueError(f"smoothing must lie in 0..0.25, not {smoothing}")
-        super().__init__(shapes)
+        super().__init__()
         channels, *grid = cell_shape or self._shape_of_cells(network, image_size)
         self.channels = int(channels)
         self.grid = (int(grid[0]), int(grid[1]))
@@ -103,7 +101,7 @@ class Localizer(FittedLayer):
         return paddle.matmul(paddle.matmul(self.rows, self.distances(cells)), self.columns)
 
     def require_good(self, cells: np.ndarray) -> None:
-        """Raises what :meth:`fit` says of cells that nothing can be learnt from."""
+        """Raises the errors of :meth:`fit` for cells that nothing can be learnt from."""
         kind = type(self).__name__
         if cells.shape[1:] != self.cell_shape:
             raise ModelError(

@@ -29,8 +29,6 @@ class PlaceMaxScore(ImageScore):
     defects that pooling over the whole picture loses.
 
     Args:
-        network: has a ``backbone``.
-        image_size: (H, W) of its input.
         layer: path of a layer of the backbone, or ``auto``: the last one of stride 16, or of 8,
             32 or 4, where none is.
 
