@@ -22,11 +22,15 @@ from ppcls_sspcab.errors import ModelError, UserError
 from ppcls_sspcab.fitting.save import Progress
 from ppcls_sspcab.utils.weights import load_into, read_metadata, read_weights, write_safetensors
 
-_CARD: dict[str, type | tuple[type, ...]] = {
-    "identity": dict,
-    "schedule": dict,
-    "scaler": (dict, type(None)),
-}
+
+@dataclasses.dataclass
+class _Card:
+    """The types in a checkpoint's header."""
+
+    progress: dict[str, Any]
+    identity: dict[str, Any]
+    schedule: dict[str, Any]
+    scaler: dict[str, Any] | None
 
 
 @dataclasses.dataclass
@@ -156,11 +160,9 @@ def read_card(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: holds weights but no training state to resume from")
     try:
         card = json.loads(text)
-        check_arguments(Progress, card["progress"], "progress")
-        for name, kinds in _CARD.items():
-            if not isinstance(card[name], kinds):
-                raise TypeError(f"{name} is {card[name]!r}")
-    except (ValueError, KeyError, TypeError, AttributeError, UserError, RecursionError) as error:
+        check_arguments(_Card, card, "checkpoint")
+        check_arguments(Progress, card["progress"], "checkpoint.progress")
+    except (ValueError, AttributeError, UserError, RecursionError) as error:
         raise ModelError(f"{path}: damaged description of the training state: {error}") from error
     return card
 
