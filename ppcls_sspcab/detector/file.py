@@ -17,13 +17,19 @@ from ppcls_sspcab.detector.fitted import fitted_arrays, load_fitted_arrays
 from ppcls_sspcab.errors import ConfigError, ModelError
 from ppcls_sspcab.registry import ARCHITECTURES, UnknownName
 from ppcls_sspcab.utils.files import atomic_write
-from ppcls_sspcab.utils.weights import load_into, read_metadata, read_weights, write_safetensors
+from ppcls_sspcab.utils.weights import (
+    load_into,
+    part_of,
+    read_metadata,
+    read_weights,
+    write_safetensors,
+)
 
 
 def write_detector(detector: Detector, path: str | os.PathLike[str]) -> None:
     """Writes ``path`` (safetensors, the card in its header) and a readable ``.json`` beside.
 
-    The safetensors file is complete by itself; the JSON is a copy of the card for people.
+    The safetensors file is complete by itself; the JSON is a copy of the card to read.
     """
     arrays = {
         f"network.{name}": value.numpy() for name, value in detector.network.state_dict().items()
@@ -67,12 +73,7 @@ def _unfitted(
     """The detector that a card describes, with its network's weights."""
     try:
         network = ARCHITECTURES.build(without_weights(card.arch), "Arch")
-        weights = {
-            name.removeprefix("network."): value
-            for name, value in arrays.items()
-            if name.startswith("network.")
-        }
-        report = load_into(network, weights, str(path))
+        report = load_into(network, part_of(arrays, "network."), str(path))
         if report.missing or report.unexpected:
             raise ModelError(f"{path}: does not fit its own description: {report.summary()}")
         return build_detector(

@@ -1,4 +1,4 @@
-"""Layers whose arrays are fitted in closed form, and how those get into a file and back."""
+"""Layers whose buffers are fitted in closed form, and saved with the detector."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ppcls_sspcab.errors import ModelError
+from ppcls_sspcab.errors import DataError, ModelError
 
 
 class FittedLayer(nn.Layer):
@@ -31,6 +31,32 @@ class FittedLayer(nn.Layer):
         self._shapes |= shapes
         for name, shape in shapes.items():
             self.register_buffer(name, paddle.full([size or 1 for size in shape], float("nan")))
+
+    def require_good(self, values: np.ndarray, shape: tuple[int, ...]) -> None:
+        """Refuses values of good pictures, [N, *shape], that nothing can be fitted to.
+
+        Raises:
+            DataError: fewer than 2 pictures.
+            ModelError: another shape, or values that are not finite.
+        """
+        kind = type(self).__name__
+        if values.shape[1:] != shape:
+            raise ModelError(
+                f"values of shape {list(values.shape)} do not fit a {kind} of "
+                f"[N, {', '.join(map(str, shape))}]"
+            )
+        if len(values) < 2:
+            raise DataError(
+                f"{kind} needs at least 2 good pictures, got {len(values)}: add good pictures or "
+                "hold out fewer"
+            )
+        broken = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+        if len(broken):
+            raise ModelError(
+                f"the network gives values that are not finite for {len(broken)} of "
+                f"{len(values)} good pictures (first: number {broken[0]}): its training diverged "
+                "(lower Optimizer's learning rate) or its weights are damaged"
+            )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The declared buffers by name, float32.

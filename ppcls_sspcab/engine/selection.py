@@ -1,7 +1,4 @@
-"""Which epoch's weights are kept (``Global.model_selection``), and the diagnosis beside it.
-
-Nothing of the test set selects.
-"""
+"""Which epoch's weights are kept (``Global.model_selection``); nothing of the test set selects."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ from ppcls_sspcab.utils.logger import get_logger
 
 
 class Selection:
-    """Validates epochs on synthetic defects, with ``val_synthetic``; else the last one counts.
+    """Validates epochs on synthetic defects with ``val_synthetic``; else takes the last one.
 
     Args:
         config: of one category.
@@ -73,8 +70,8 @@ class Selection:
 class Diagnosis:
     """Image AUROC on the test pictures while training (``Global.eval_during_train``).
 
-    It is logged and selects nothing; ``diagnosis.json`` keeps the largest one: what picking on
-    the test set would have claimed.
+    It is logged and selects nothing; ``diagnosis.json`` keeps the largest one, the figure that
+    selection on the test set would have given.
 
     Args:
         config: of one category; a run that is not resumed forgets an earlier diagnosis.
@@ -88,7 +85,7 @@ class Diagnosis:
         self._test = build_store(config, build_dataset(config).test, "reading")
 
     def measure(self, network: nn.Layer, pictures: GoodPictures) -> float:
-        """Fits a detector to the network as it is now and measures it; in evaluation mode."""
+        """Image AUROC, in [0, 1], of a detector fitted with the network in evaluation mode."""
         config = self._config
         network.eval()
         unfitted, threshold = unfitted_detector(config, network), build_threshold(config)

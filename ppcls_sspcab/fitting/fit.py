@@ -32,7 +32,7 @@ from ppcls_sspcab.fitting.run import (
 from ppcls_sspcab.fitting.validation import chosen_score, score_aurocs
 from ppcls_sspcab.image.sources import find_pictures
 
-# Pixels of each picture that calibrate the map, evenly spread over it: neighbours say the same.
+# Pixels of each picture that calibrate the map, evenly spread: neighbours are nearly equal.
 CALIBRATION_PIXELS = 4096
 
 

@@ -28,8 +28,7 @@ def synthetic_auroc(detector: Detector, config: Config, pictures: GoodPictures) 
     ones than CutPaste's, so that the figure does not measure how well CutPaste was learnt.
 
     Args:
-        detector: unfitted, or fitted before; its network as it is now. The mode of the network is
-            restored.
+        detector: fitted in place; the mode of its network is restored.
         pictures: some of them held out.
 
     Returns:

@@ -6,7 +6,6 @@ import numpy as np
 import paddle
 
 from ppcls_sspcab.detector.fitted import FittedLayer
-from ppcls_sspcab.errors import DataError, ModelError
 
 # The smallest standard deviation that is believed, as a part of the embeddings' root mean square:
 # below it lies what float32 and another runtime change in a network's output.
@@ -38,10 +37,10 @@ class Density(FittedLayer):
             embeddings: float [N, D], N >= 2, of good pictures without augmentation.
 
         Raises:
-            DataError: fewer than 2 pictures.
-            ModelError: another shape, or values that are not finite.
+            DataError, ModelError: as :meth:`FittedLayer.require_good`.
         """
-        points = self._checked(embeddings)
+        points = np.asarray(embeddings, np.float64)
+        self.require_good(points, (self.embedding_size,))
         if self.normalize:
             # Scaling by the maximum first keeps the squares within range.
             points = points / np.maximum(np.abs(points).max(axis=1, keepdims=True), 1e-12)
@@ -85,27 +84,6 @@ class Density(FittedLayer):
             points: float32 [N, D], already normalised.
         """
         raise NotImplementedError
-
-    def _checked(self, embeddings: np.ndarray) -> np.ndarray:
-        points = np.asarray(embeddings, np.float64)
-        if points.ndim != 2 or points.shape[1] != self.embedding_size:
-            raise ModelError(
-                f"embeddings of shape {list(points.shape)} do not fit a "
-                f"{type(self).__name__} of [N, {self.embedding_size}]"
-            )
-        if len(points) < 2:
-            raise DataError(
-                f"{type(self).__name__} needs the embeddings of at least 2 good pictures, "
-                f"got {len(points)}: add good pictures or hold out fewer"
-            )
-        broken = np.flatnonzero(~np.isfinite(points).all(axis=1))
-        if len(broken):
-            raise ModelError(
-                f"the network gives embeddings that are not finite for {len(broken)} of "
-                f"{len(points)} good pictures (first: number {broken[0]}): its training diverged "
-                "(lower Optimizer's learning rate) or its weights are damaged"
-            )
-        return points
 
 
 def deviation_floor(points: np.ndarray) -> float:

@@ -11,7 +11,6 @@ from paddle import nn
 from ppcls_sspcab.arch.features import FeatureReader
 from ppcls_sspcab.detector.fitted import FittedLayer
 from ppcls_sspcab.detector.localize.upsample import upsampling_matrix
-from ppcls_sspcab.errors import DataError, ModelError
 
 Features = Mapping[str, paddle.Tensor]
 DEFAULT_SMOOTHING = 1 / 64  # 4 pixels of 256, as in PaDiM (Defard et al., ICPR 2020)
@@ -88,8 +87,7 @@ class Localizer(FittedLayer):
             cells: float32 [N, d, h, w], N >= 2, what :meth:`cells` gave.
 
         Raises:
-            DataError: fewer than 2 pictures.
-            ModelError: values that are not finite.
+            DataError, ModelError: as :meth:`FittedLayer.require_good`.
         """
 
     def distances(self, cells: paddle.Tensor) -> paddle.Tensor:
@@ -99,22 +97,6 @@ class Localizer(FittedLayer):
     def forward(self, cells: paddle.Tensor) -> paddle.Tensor:
         """float32 [N, d, h, w] -> anomaly map, float32 [N, H, W], not calibrated."""
         return paddle.matmul(paddle.matmul(self.rows, self.distances(cells)), self.columns)
-
-    def require_good(self, cells: np.ndarray) -> None:
-        """Raises the errors of :meth:`fit` for cells that nothing can be learnt from."""
-        kind = type(self).__name__
-        if cells.shape[1:] != self.cell_shape:
-            raise ModelError(
-                f"cells of shape {list(cells.shape)} do not fit a {kind} of "
-                f"[N, {', '.join(map(str, self.cell_shape))}]"
-            )
-        if len(cells) < 2:
-            raise DataError(f"{kind} needs at least 2 good pictures, got {len(cells)}")
-        if not np.isfinite(cells).all():
-            raise ModelError(
-                "the network gives features that are not finite for good pictures: its training "
-                "diverged, or its weights are damaged"
-            )
 
     def _shape_of_cells(self, network: nn.Layer, image_size: Sequence[int]) -> list[int]:
         kind = type(self).__name__

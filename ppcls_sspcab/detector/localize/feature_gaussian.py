@@ -22,7 +22,7 @@ MAX_CELLS = 400
 # Values of ``Fit.shrinkage`` that are tried; 1 is one covariance for all places.
 SHRINKAGES = (0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 0.95, 1.0)
 FOLDS = 4
-# Places that the choice is made on, evenly spread: neighbours say the same.
+# Places that the choice is made on, evenly spread: neighbours are nearly equal.
 TRIED_PLACES = 64
 
 
@@ -115,7 +115,7 @@ class FeatureGaussian(Localizer):
         return planes.reshape([-1, found.shape[1], *self.grid])
 
     def fit(self, cells: np.ndarray) -> None:
-        self.require_good(cells)
+        self.require_good(cells, self.cell_shape)
         points = cells.reshape(len(cells), self.channels, -1).transpose(2, 0, 1)
         points = np.ascontiguousarray(points, np.float64)
         chosen = likeliest_fit(points[:: -(-len(points) // TRIED_PLACES)])

@@ -20,7 +20,7 @@ from ppcls_sspcab.registry import LOCALIZERS
 
 # What another order of the same sums may change, as a part of the largest value.
 EQUAL = 1e-4
-# Points that the Gaussian is fitted to: neighbouring patches say nearly the same.
+# Points that the Gaussian is fitted to: neighbouring patches are nearly equal.
 MAX_POINTS = 200_000
 
 Map = Callable[[paddle.Tensor], paddle.Tensor]
@@ -95,7 +95,7 @@ class PatchCutPaste(Localizer):
         return points.transpose([0, 2, 1]).reshape([-1, self.channels, *self.grid])
 
     def fit(self, cells: np.ndarray) -> None:
-        self.require_good(cells)
+        self.require_good(cells, self.cell_shape)
         points = cells.transpose(0, 2, 3, 1).reshape(-1, self.channels)
         self.density.fit(points[:: -(-len(points) // MAX_POINTS)])
 

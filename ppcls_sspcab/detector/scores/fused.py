@@ -23,7 +23,7 @@ class FusedScore(CompositeScore):
 
     Args:
         parts: names of scores, or sections with a ``name``.
-        combine: ``mean``; or ``max``: the part that is most alarmed decides, alone.
+        combine: ``mean``, or ``max``: the largest part decides alone.
 
     Buffers: ``median`` and ``spread``, float32 [P].
 

@@ -1,4 +1,4 @@
-"""The worst place of a feature map, under one Gaussian for all places."""
+"""The largest distance in a feature map, by one Gaussian for all places."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ppcls_sspcab.registry import IMAGE_SCORES
 
 # The middle of a ResNet, or the nearest that the backbone has.
 AUTO_STRIDES = (16, 8, 32, 4)
-# Places that the Gaussian is fitted to: neighbours say nearly the same.
+# Places that the Gaussian is fitted to: neighbours are nearly equal.
 MAX_POINTS = 100_000
 
 

@@ -23,7 +23,7 @@ class Calibration:
         target_fpr: the share of good pictures that may be called anomalies, where one was set.
         guaranteed: whether ``target_fpr`` holds for new good pictures, whatever the
             distribution of their scores, on the average over calibration sets.
-        note: one sentence for people.
+        note: how it was found, in a sentence.
     """
 
     threshold: float
