@@ -122,12 +122,9 @@ def score_figures(config: Config, network: nn.Layer) -> tuple[dict[str, float], 
         synthetic = score_aurocs(detector, config, held_out, good_parts)
         parts, _ = stored_parts(detector, test, size, "testing", pixels=1)
     labels = np.array([sample.label for sample in test.samples])
-    columns = detector.image_score.split(parts)
     tested = {
         name: float(image_auroc(labels, combine(score, own)))
-        for (name, score), own in zip(
-            detector.image_score.candidates().items(), columns, strict=True
-        )
+        for name, (score, own) in detector.image_score.candidates(parts).items()
     }
     return synthetic, tested
 

@@ -146,9 +146,7 @@ def _describe_registered(sections: dict[str, Schema]) -> None:
         DATASETS, given=("data_root", "category"), beside={"transform_ops": operations}
     )
     sections["Density"] |= _named(DENSITIES, given=("embedding_size",))
-    _describe_optional(
-        sections["Score"], _named(IMAGE_SCORES, given=(*seen, "density", "scores", "shapes"))
-    )
+    _describe_optional(sections["Score"], _named(IMAGE_SCORES, given=(*seen, "density", "scores")))
     _describe_optional(sections["Localize"], _named(LOCALIZERS, given=seen))
     threshold = sections["Threshold"]
     threshold |= _named(THRESHOLDS, beside=threshold["properties"])

@@ -14,34 +14,33 @@ from ppcls_sspcab.detector.card import DEFAULT_SCORE
 from ppcls_sspcab.detector.detector import Detector
 from ppcls_sspcab.detector.threshold.base import Threshold
 from ppcls_sspcab.errors import ConfigError
-from ppcls_sspcab.registry import (
-    DENSITIES,
-    IMAGE_SCORES,
-    LOCALIZERS,
-    THRESHOLDS,
-)
+from ppcls_sspcab.registry import DENSITIES, IMAGE_SCORES, LOCALIZERS, THRESHOLDS
 
 AUTO = "auto"
 
 
 def unfitted_detector(config: Config, network: nn.Layer) -> Detector:
-    """The detector of sections ``Density``, ``Score`` and ``Localize``, not fitted yet.
-
-    Where the score is to be chosen (``auto``), it has all candidates.
-    """
-    score = config.Score or DEFAULT_SCORE
-    if chooses_score(config):
-        score = {"name": AUTO, "scores": candidate_sections(config)}
-    elif score == {"name": AUTO}:
-        score = DEFAULT_SCORE
+    """The detector of sections ``Density``, ``Score``, ``Localize`` and ``Tiling``, not fitted."""
     return build_detector(
         network,
         config.Preprocess.image_size,
         config.Density,
-        score,
+        score_section(config),
         config.Localize,
         tiling_section(config),
     )
+
+
+def score_section(config: Config) -> dict[str, Any]:
+    """Section ``Score`` of the detector to fit.
+
+    ``auto`` is all candidates side by side where held-out pictures choose one of them, and the
+    paper's score without such pictures.
+    """
+    if chooses_score(config):
+        return {"name": AUTO, "scores": candidate_sections(config)}
+    section = config.Score or DEFAULT_SCORE
+    return dict(DEFAULT_SCORE if section == {"name": AUTO} else section)
 
 
 def tiling_section(config: Config) -> dict[str, Any] | None:
@@ -62,7 +61,7 @@ def candidate_sections(config: Config) -> list[dict[str, Any]]:
 
 
 def chooses_score(config: Config) -> bool:
-    """Whether held-out pictures choose the image score; without them ``auto`` is the paper's."""
+    """Whether held-out pictures choose the image score."""
     return config.Score == {"name": AUTO} and held_out_share(config) > 0
 
 

@@ -1,15 +1,15 @@
-"""What travels beside a detector's weights."""
+"""The description of a detector: everything but its weights and fitted arrays."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
 from typing import Any
 
 import paddle
 
+from ppcls_sspcab.arguments import check_arguments
 from ppcls_sspcab.detector.threshold.calibration import Calibration
 from ppcls_sspcab.errors import ModelError, UserError
 from ppcls_sspcab.image.preprocess import Preprocess
@@ -22,7 +22,7 @@ DEFAULT_SCORE = {"name": "embedding"}
 
 @dataclasses.dataclass
 class DetectorCard:
-    """What travels beside the weights, so that a detector can be rebuilt and rightly fed.
+    """The description in a detector's file, from which it is rebuilt and its pictures prepared.
 
     Attributes:
         arch: section ``Arch`` of the configuration.
@@ -49,7 +49,7 @@ class DetectorCard:
     pixel_calibration: Calibration | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Plain values, as JSON takes them."""
         return {
             "format": FORMAT,
             "ppcls_sspcab": __version__,
@@ -76,26 +76,16 @@ class DetectorCard:
         try:
             card = json.loads(text)
             if card["format"] != FORMAT:
-                raise ModelError(f"{path}: format {card['format']!r}; this version reads {FORMAT}")
-            return cls(
-                arch=dict(card["arch"]),
-                density=dict(card["density"]),
-                preprocess=Preprocess.from_dict(card["preprocess"]),
-                category=str(card["category"]),
-                calibration=_calibration(card["calibration"]),
-                protocol=dict(card["protocol"]),
-                score=dict(card["score"]),
-                localize=card["localize"],
-                tiling=card["tiling"],
-                pixel_calibration=_calibration(card["pixel_calibration"]),
-            )
+                raise ValueError(f"format {card['format']!r}; this version reads {FORMAT}")
+            values = {field.name: card[field.name] for field in dataclasses.fields(cls)}
+            values["preprocess"] = Preprocess.from_dict(values["preprocess"])
+            for name in ("calibration", "pixel_calibration"):
+                values[name] = Calibration(**values[name]) if values[name] else None
+            check_arguments(cls, values, "card")
+            return cls(**values)
         except (KeyError, TypeError, ValueError, RecursionError, UserError) as error:
             raise ModelError(f"{path}: damaged description: {error}") from error
 
 
 def _plain(calibration: Calibration | None) -> dict[str, Any] | None:
     return dataclasses.asdict(calibration) if calibration else None
-
-
-def _calibration(values: Mapping[str, Any] | None) -> Calibration | None:
-    return Calibration(**values) if values else None

@@ -118,7 +118,7 @@ class Detector(nn.Layer):
             return list(records if maps else map(without_map, records))
 
     def run_network(self, images: paddle.Tensor) -> Features:
-        """:meth:`features`, by whatever runs the network just now (:meth:`features_by`)."""
+        """:meth:`features`, or inside :meth:`features_by` the function that replaces it."""
         return self._features(images)
 
     def features(self, images: paddle.Tensor) -> Features:
@@ -141,19 +141,22 @@ class Detector(nn.Layer):
         return {name: found[name] for name in self.feature_names}
 
     @property
+    def _inputs(self) -> tuple[int, tuple[int, int]]:
+        """The network's inputs for one picture: their number and their (H, W)."""
+        if self.tiling is None:
+            return 1, self.image_size
+        return self.tiling.count, self.tiling.size
+
+    @property
     def pictures_at_once(self) -> int:
-        tiles, (height, width) = 1, self.image_size
-        if self.tiling is not None:
-            tiles, (height, width) = self.tiling.count, self.tiling.size
+        tiles, (height, width) = self._inputs
         beside = self.localizer.input_pixels if self.localizer is not None else 0
         return max(1, MAX_INPUT_PIXELS // (tiles * (height * width + beside)))
 
     @property
     def feature_bytes(self) -> int:
         """Memory of what :meth:`features` gives for one picture, in bytes."""
-        tiles, size = 1, self.image_size
-        if self.tiling is not None:
-            tiles, size = self.tiling.count, self.tiling.size
+        tiles, size = self._inputs
         shapes = self._reader.shapes(size)
         values = sum(math.prod(shapes[name]) for name in self.feature_names if name != "cells")
         if self.localizer is not None:
@@ -194,7 +197,9 @@ class Detector(nn.Layer):
     def fit(self, features: Mapping[str, np.ndarray]) -> None:
         """Learns good pictures; features: as :meth:`features` gives them, of N >= 2 pictures."""
         if self.tiling is not None:
-            features = {name: _joined(value) for name, value in features.items()}
+            features = {
+                name: value.reshape(-1, *value.shape[2:]) for name, value in features.items()
+            }
         if self.localizer is not None:
             self.localizer.fit(features["cells"])
         self.image_score.fit(features)
@@ -209,7 +214,7 @@ class Detector(nn.Layer):
 
     @contextmanager
     def features_by(self, features: Callable[[paddle.Tensor], Features]) -> Iterator[None]:
-        """While the block runs, :meth:`forward` has its network run by an equal function."""
+        """Inside the block ``features``, equal to :meth:`features`, runs the network."""
         self._features = features
         try:
             yield
@@ -236,8 +241,3 @@ class Detector(nn.Layer):
         """Names of the buffers that :meth:`calibrate` sets."""
         names = ["threshold", "scale"]
         return names if self.localizer is None else [*names, "pixel_threshold", "pixel_scale"]
-
-
-def _joined(values: np.ndarray) -> np.ndarray:
-    """[N, T, ...] -> [N * T, ...]."""
-    return values.reshape(-1, *values.shape[2:])

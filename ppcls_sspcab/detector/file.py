@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from paddle import nn
 
 from ppcls_sspcab.detector.build import build_detector
 from ppcls_sspcab.detector.card import DetectorCard
@@ -18,13 +17,19 @@ from ppcls_sspcab.detector.fitted import fitted_arrays, load_fitted_arrays
 from ppcls_sspcab.errors import ConfigError, ModelError
 from ppcls_sspcab.registry import ARCHITECTURES, UnknownName
 from ppcls_sspcab.utils.files import atomic_write
-from ppcls_sspcab.utils.weights import load_into, read_metadata, read_weights, write_safetensors
+from ppcls_sspcab.utils.weights import (
+    load_into,
+    part_of,
+    read_metadata,
+    read_weights,
+    write_safetensors,
+)
 
 
 def write_detector(detector: Detector, path: str | os.PathLike[str]) -> None:
     """Writes ``path`` (safetensors, the card in its header) and a readable ``.json`` beside.
 
-    The safetensors file is complete by itself; the JSON is a copy of the card for people.
+    The safetensors file is complete by itself; the JSON is a copy of the card to read.
     """
     arrays = {
         f"network.{name}": value.numpy() for name, value in detector.network.state_dict().items()
@@ -68,7 +73,9 @@ def _unfitted(
     """The detector that a card describes, with its network's weights."""
     try:
         network = ARCHITECTURES.build(without_weights(card.arch), "Arch")
-        _load_exactly(network, arrays, "network.", path)
+        report = load_into(network, part_of(arrays, "network."), str(path))
+        if report.missing or report.unexpected:
+            raise ModelError(f"{path}: does not fit its own description: {report.summary()}")
         return build_detector(
             network,
             card.preprocess.image_size,
@@ -91,18 +98,3 @@ def without_weights(arch: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(arch.get("Backbone"), Mapping) and "pretrained" in arch["Backbone"]:
         plain["Backbone"] = {**arch["Backbone"], "pretrained": False}
     return plain
-
-
-def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {name[len(prefix) :]: value for name, value in arrays.items() if name.startswith(prefix)}
-
-
-def _load_exactly(
-    layer: nn.Layer,
-    arrays: dict[str, np.ndarray],
-    prefix: str,
-    path: str | os.PathLike[str],
-) -> None:
-    report = load_into(layer, _part(arrays, prefix), str(path))
-    if report.missing or report.unexpected:
-        raise ModelError(f"{path}: does not fit its own description: {report.summary()}")

@@ -1,4 +1,4 @@
-"""Layers whose arrays are fitted in closed form, and how those get into a file and back."""
+"""Layers whose buffers are fitted in closed form, and saved with the detector."""
 
 from __future__ import annotations
 
@@ -8,22 +8,19 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ppcls_sspcab.errors import ModelError
+from ppcls_sspcab.errors import DataError, ModelError
 
 
 class FittedLayer(nn.Layer):
     """A layer with buffers that are fitted, not trained, and saved with the detector.
 
-    What is learnt is set by :meth:`load_arrays`; until then the buffers are NaN.
-
-    Args:
-        shapes: as :meth:`declare` takes them.
+    A subclass declares them (:meth:`declare`) and sets them when it is fitted
+    (:meth:`load_arrays`); until then they are NaN.
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[int | None, ...]] | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self._shapes: dict[str, tuple[int | None, ...]] = {}
-        self.declare(shapes or {})
 
     def declare(self, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
         """Adds buffers that are fitted.
@@ -35,8 +32,34 @@ class FittedLayer(nn.Layer):
         for name, shape in shapes.items():
             self.register_buffer(name, paddle.full([size or 1 for size in shape], float("nan")))
 
+    def require_good(self, values: np.ndarray, shape: tuple[int, ...]) -> None:
+        """Refuses values of good pictures, [N, *shape], that nothing can be fitted to.
+
+        Raises:
+            DataError: fewer than 2 pictures.
+            ModelError: another shape, or values that are not finite.
+        """
+        kind = type(self).__name__
+        if values.shape[1:] != shape:
+            raise ModelError(
+                f"values of shape {list(values.shape)} do not fit a {kind} of "
+                f"[N, {', '.join(map(str, shape))}]"
+            )
+        if len(values) < 2:
+            raise DataError(
+                f"{kind} needs at least 2 good pictures, got {len(values)}: add good pictures or "
+                "hold out fewer"
+            )
+        broken = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+        if len(broken):
+            raise ModelError(
+                f"the network gives values that are not finite for {len(broken)} of "
+                f"{len(values)} good pictures (first: number {broken[0]}): its training diverged "
+                "(lower Optimizer's learning rate) or its weights are damaged"
+            )
+
     def arrays(self) -> dict[str, np.ndarray]:
-        """What was fitted, float32, as :meth:`load_arrays` takes it.
+        """The declared buffers by name, float32.
 
         Raises:
             ModelError: a tensor or array that was set as an attribute, which no file would keep.
@@ -47,12 +70,12 @@ class FittedLayer(nn.Layer):
         if lost:
             raise ModelError(
                 f"{type(self).__name__}.{lost[0]} would not be saved: declare its shape, as in "
-                f"super().__init__({{{lost[0]!r}: (size,)}}), or register_buffer what is constant"
+                f"self.declare({{{lost[0]!r}: (size,)}}), or register_buffer what is constant"
             )
         return {name: getattr(self, name).numpy() for name in self._shapes}
 
     def load_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Restores what :meth:`arrays` gave, of any number of fitted pictures.
+        """Sets the declared buffers.
 
         Raises:
             ModelError: an array is missing, unknown, of a wrong shape or not finite.
@@ -78,7 +101,7 @@ class FittedLayer(nn.Layer):
 
 
 def fitted_arrays(root: nn.Layer) -> dict[str, np.ndarray]:
-    """The arrays of every fitted layer in ``root``, each under the layer's path."""
+    """The arrays of every fitted layer in ``root``, named ``<path of the layer>.<array>``."""
     return {
         f"{prefix}{name}": value
         for prefix, layer in _fitted_layers(root)
@@ -92,17 +115,15 @@ def load_fitted_arrays(root: nn.Layer, arrays: Mapping[str, np.ndarray]) -> None
     Raises:
         ModelError: as :meth:`FittedLayer.load_arrays`.
     """
-    taken: set[str] = set()
+    waiting: dict[str, dict[str, np.ndarray]] = {}
+    for path, value in arrays.items():
+        prefix, dot, name = path.rpartition(".")
+        waiting.setdefault(prefix + dot, {})[name] = value
     for prefix, layer in _fitted_layers(root):
-        part = {
-            name[len(prefix) :]: value
-            for name, value in arrays.items()
-            if name.startswith(prefix) and "." not in name[len(prefix) :]
-        }
-        layer.load_arrays(part)
-        taken |= {prefix + name for name in part}
-    if set(arrays) - taken:
-        raise ModelError(f"arrays that nothing asks for: {sorted(set(arrays) - taken)}")
+        layer.load_arrays(waiting.pop(prefix, {}))
+    if waiting:
+        lost = sorted(prefix + name for prefix, part in waiting.items() for name in part)
+        raise ModelError(f"arrays that nothing asks for: {lost}")
 
 
 def _fitted_layers(root: nn.Layer) -> list[tuple[str, FittedLayer]]:

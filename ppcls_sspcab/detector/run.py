@@ -44,7 +44,7 @@ def detect(detector: Scorer, images: np.ndarray) -> Outputs:
 
 
 def read_features(detector: Scorer, images: np.ndarray) -> Outputs:
-    """What the detector's network gives for one batch, as ``Detector.features`` names it."""
+    """``Detector.features`` of one batch, float32 [N, 3, H, W], as numpy arrays."""
     return _in_memory(detector.run_network, detector, images)
 
 
@@ -54,7 +54,7 @@ def _in_memory(
     detector: Scorer,
     images: np.ndarray,
 ) -> Outputs:
-    """``run`` of as many pictures at once as the detector bears."""
+    """``run`` of ``detector.pictures_at_once`` pictures at a time, joined."""
     size = detector.pictures_at_once
     parts = np.split(images, range(size, len(images), size))
     return gather(

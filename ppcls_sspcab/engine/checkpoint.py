@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file each, whole or absent, from which training goes on bit for bit.
+"""Checkpoints: one safetensors file each, from which training goes on bit for bit.
 
 All randomness follows from (seed, running number of the sample), so the step number is the state
 of every random generator.
@@ -20,13 +20,23 @@ from ppcls_sspcab.arguments import check_arguments
 from ppcls_sspcab.engine.ema import ExponentialMovingAverage
 from ppcls_sspcab.errors import ModelError, UserError
 from ppcls_sspcab.fitting.save import Progress
-from ppcls_sspcab.utils.weights import load_into, read_metadata, read_weights, write_safetensors
+from ppcls_sspcab.utils.weights import (
+    load_into,
+    part_of,
+    read_metadata,
+    read_weights,
+    write_safetensors,
+)
 
-_CARD: dict[str, type | tuple[type, ...]] = {
-    "identity": dict,
-    "schedule": dict,
-    "scaler": (dict, type(None)),
-}
+
+@dataclasses.dataclass
+class _Card:
+    """The types in a checkpoint's header."""
+
+    progress: dict[str, Any]
+    identity: dict[str, Any]
+    schedule: dict[str, Any]
+    scaler: dict[str, Any] | None
 
 
 @dataclasses.dataclass
@@ -70,19 +80,16 @@ class TrainingState:
                     f"{value!r}; resume with the same configuration or train anew"
                 )
         arrays = read_weights(path)
-        parts: dict[str, dict[str, np.ndarray]] = {"network": {}, "optimizer": {}, "ema": {}}
-        for name, value in arrays.items():
-            part, _, rest = name.partition(".")
-            parts.setdefault(part, {})[rest] = value
-        report = load_into(self.network, parts["network"], str(path))
+        report = load_into(self.network, part_of(arrays, "network."), str(path))
         if report.missing or report.unexpected:
             raise ModelError(f"{path}: is of another network: {report.summary()}")
         try:
-            self._set_optimizer_state(parts["optimizer"], card["schedule"])
+            self._set_optimizer_state(part_of(arrays, "optimizer."), card["schedule"])
         except (KeyError, TypeError, ValueError, AssertionError) as error:
             raise ModelError(f"{path}: is of another optimizer: {error}") from error
         if self.ema is not None:
-            self.ema.shadow = {k: paddle.to_tensor(v) for k, v in parts["ema"].items()}
+            averages = part_of(arrays, "ema.")
+            self.ema.shadow = {name: paddle.to_tensor(value) for name, value in averages.items()}
         if self.scaler is not None and card["scaler"]:
             self.scaler.load_state_dict(card["scaler"])
         self.progress = Progress(**card["progress"])
@@ -106,7 +113,10 @@ class TrainingState:
                 yield f"{part}.{name}", tensor
 
     def _optimizer_state(self) -> tuple[dict[str, paddle.Tensor], dict[str, Any]]:
-        """Accumulators under structured names: Paddle's own count up within a process."""
+        """Accumulators, under the names of their parameters, and the schedule's state.
+
+        Paddle's own names are numbered within a process, so they differ after a resume.
+        """
         names = {parameter.name: key for key, parameter in self.network.named_parameters()}
         tensors = {}
         state = self.optimizer.state_dict()
@@ -134,13 +144,8 @@ def load_network(network: nn.Layer, path: Path, averaged: bool = False) -> None:
     Raises:
         ModelError: as :func:`ppcls_sspcab.utils.weights.read_weights` and ``load_into``.
     """
-    prefix = "ema." if averaged else "network."
-    arrays = {
-        name.removeprefix(prefix): value
-        for name, value in read_weights(path).items()
-        if name.startswith(prefix)
-    }
-    load_into(network, arrays, str(path))
+    part = part_of(read_weights(path), "ema." if averaged else "network.")
+    load_into(network, part, str(path))
 
 
 def read_card(path: Path) -> dict[str, Any]:
@@ -156,11 +161,9 @@ def read_card(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: holds weights but no training state to resume from")
     try:
         card = json.loads(text)
-        check_arguments(Progress, card["progress"], "progress")
-        for name, kinds in _CARD.items():
-            if not isinstance(card[name], kinds):
-                raise TypeError(f"{name} is {card[name]!r}")
-    except (ValueError, KeyError, TypeError, AttributeError, UserError, RecursionError) as error:
+        check_arguments(_Card, card, "checkpoint")
+        check_arguments(Progress, card["progress"], "checkpoint.progress")
+    except (ValueError, AttributeError, UserError, RecursionError) as error:
         raise ModelError(f"{path}: damaged description of the training state: {error}") from error
     return card
 

@@ -1,4 +1,4 @@
-"""The frozen leading layers of a backbone, run by oneDNN while training."""
+"""Faster training on a CPU: frozen layers by oneDNN."""
 
 from __future__ import annotations
 
@@ -20,20 +20,15 @@ class FrozenStem:
     """The leading layers of a backbone that are frozen for good, run by oneDNN while training.
 
     Args:
-        backbone: its direct sublayers up to the last frozen one must follow each other.
-        frozen: the frozen layers.
+        backbone: its first ``count`` direct sublayers must follow each other.
+        count: number of the leading layers.
         image_size: (H, W) of the pictures.
     """
 
-    def __init__(
-        self, backbone: nn.Layer, frozen: list[nn.Layer], image_size: Sequence[int]
-    ) -> None:
+    def __init__(self, backbone: nn.Layer, count: int, image_size: Sequence[int]) -> None:
         self._backbone = backbone
-        children = dict(backbone.named_children())
-        last = max(i for i, child in enumerate(children.values()) if child in frozen)
-        self._names = list(children)[: last + 1]
-        stem = nn.Sequential(*(children[name] for name in self._names))
-        self._run = OneDNNLayer(stem, image_size)
+        self._leading = dict(list(backbone.named_children())[:count])
+        self._run = OneDNNLayer(nn.Sequential(*self._leading.values()), image_size)
 
     @classmethod
     def of(cls, network: nn.Layer, image_size: Sequence[int]) -> FrozenStem | None:
@@ -43,10 +38,10 @@ class FrozenStem:
         places = [i for i, child in enumerate(children) if child in frozen]
         if not places or not paddle.device.get_device().startswith("cpu"):
             return None
-        leading = children[: places[-1] + 1]
-        if any(child not in frozen and child.parameters() for child in leading):
+        count = places[-1] + 1
+        if any(child not in frozen and child.parameters() for child in children[:count]):
             return None
-        stem = cls(network.backbone, frozen, image_size)
+        stem = cls(network.backbone, count, image_size)
         return stem if stem.is_equal(image_size) else None
 
     def __call__(self, images: paddle.Tensor) -> paddle.Tensor:
@@ -57,12 +52,11 @@ class FrozenStem:
     def skipped(self) -> Iterator[None]:
         """Inside the block the backbone takes the stem's output in place of pictures."""
         layers = self._backbone._sub_layers
-        own = {name: layers[name] for name in self._names}
-        layers.update({name: nn.Identity() for name in self._names})
+        layers.update({name: nn.Identity() for name in self._leading})
         try:
             yield
         finally:
-            layers.update(own)
+            layers.update(self._leading)
 
     def is_equal(self, image_size: Sequence[int]) -> bool:
         """Whether the backbone gives the same with its stem run apart, tried on noise."""

@@ -1,21 +1,18 @@
-"""The category's folder, held while a verb writes into it."""
+"""One run at a time in a category's folder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from ppcls_sspcab.utils.distributed import is_first
 from ppcls_sspcab.utils.lock import folder_lock
 
 
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path) -> AbstractContextManager[None]:
     """While the block runs, no other run writes into the folder; the first of all ranks holds it.
 
     Raises:
         OutputError: another run holds it.
     """
-    with folder_lock(folder) if is_first() else nullcontext():
-        yield
+    return folder_lock(folder) if is_first() else nullcontext()

@@ -13,16 +13,15 @@ from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.split import evenly_spread
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.data.synthetic import MAX_SPOILT
-from ppcls_sspcab.detector.build import build_threshold, tiling_section, unfitted_detector
-from ppcls_sspcab.detector.card import DetectorCard
+from ppcls_sspcab.detector.build import build_threshold, unfitted_detector
 from ppcls_sspcab.detector.detector import Detector
 from ppcls_sspcab.detector.file import load_detector, write_detector
 from ppcls_sspcab.engine.hold import held
 from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.exporting.export import export_detector
 from ppcls_sspcab.exporting.quantize import MAX_DROP, Int8Settings
-from ppcls_sspcab.fitting.fit import FittedDetector, fit_detector
-from ppcls_sspcab.fitting.save import choice_of_score
+from ppcls_sspcab.fitting.fit import fit_detector
+from ppcls_sspcab.fitting.save import choice_of_score, fitted_sections
 from ppcls_sspcab.image.sources import find_pictures
 from ppcls_sspcab.paths import CARD_FILE, INT8_FILE, ONNX_FILE
 from ppcls_sspcab.runtime.card import InferenceCard
@@ -33,8 +32,8 @@ def refit(config: Config, good: str) -> Path:
     """Fits a trained detector to other good pictures and exports it as it was exported before.
 
     Sections ``Density``, ``Score``, ``Localize`` and ``Threshold`` of the configuration hold, so
-    another density or image score takes no training either. The export comes first: where it
-    fails, the detector stays as it was too.
+    another density or image score takes no training either. The detector is written after the
+    export: where the export fails, both stay as they were.
 
     Args:
         config: of one category.
@@ -66,7 +65,15 @@ def _refit(config: Config, good: str) -> Path:
         unfitted = unfitted_detector(config, detector.network)
         fitted = fit_detector(unfitted, build_threshold(config), config, pictures)
     new = fitted.detector
-    new.card = _card(card, config, fitted, good, len(samples))
+    new.card = dataclasses.replace(
+        card,
+        **fitted_sections(fitted, config),
+        protocol={
+            **card.protocol,
+            **choice_of_score(fitted),
+            "refitted_to": {"good": good, "pictures": len(samples)},
+        },
+    )
     folder = _export(new, config, pictures)
     write_detector(new, config.folder.detector)
     get_logger().info(
@@ -75,25 +82,6 @@ def _refit(config: Config, good: str) -> Path:
         f"{folder}"
     )
     return folder
-
-
-def _card(
-    card: DetectorCard, config: Config, fitted: FittedDetector, good: str, pictures: int
-) -> DetectorCard:
-    return dataclasses.replace(
-        card,
-        density=dict(config.Density),
-        score=fitted.score,
-        localize=config.Localize,
-        tiling=tiling_section(config),
-        calibration=fitted.calibration,
-        pixel_calibration=fitted.pixel_calibration,
-        protocol={
-            **card.protocol,
-            **choice_of_score(fitted),
-            "refitted_to": {"good": good, "pictures": pictures},
-        },
-    )
 
 
 def _export(detector: Detector, config: Config, pictures: GoodPictures) -> Path:

@@ -1,13 +1,9 @@
-"""Which epoch's weights are kept (``Global.model_selection``), and the diagnosis beside it.
-
-Nothing of the test set selects.
-"""
+"""Which epoch's weights are kept (``Global.model_selection``); nothing of the test set selects."""
 
 from __future__ import annotations
 
 import json
 from contextlib import suppress
-from functools import partial
 
 import numpy as np
 from paddle import nn
@@ -18,10 +14,9 @@ from ppcls_sspcab.data.split import held_out_share
 from ppcls_sspcab.detector.accelerated import accelerated
 from ppcls_sspcab.detector.build import build_threshold, unfitted_detector
 from ppcls_sspcab.detector.detector import Detector
-from ppcls_sspcab.detector.run import detect, gather
 from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.fitting.fit import fit_detector
-from ppcls_sspcab.fitting.run import run_store
+from ppcls_sspcab.fitting.run import stored_image_scores
 from ppcls_sspcab.fitting.save import Progress
 from ppcls_sspcab.fitting.validation import LEAST_GAIN, synthetic_auroc
 from ppcls_sspcab.metric.image import image_auroc
@@ -31,7 +26,7 @@ from ppcls_sspcab.utils.logger import get_logger
 
 
 class Selection:
-    """Validates epochs on synthetic defects, with ``val_synthetic``; else the last one counts.
+    """Validates epochs on synthetic defects with ``val_synthetic``; else takes the last one.
 
     Args:
         config: of one category.
@@ -75,8 +70,8 @@ class Selection:
 class Diagnosis:
     """Image AUROC on the test pictures while training (``Global.eval_during_train``).
 
-    It is logged and selects nothing; ``diagnosis.json`` keeps the largest one: what picking on
-    the test set would have claimed.
+    It is logged and selects nothing; ``diagnosis.json`` keeps the largest one, the figure that
+    selection on the test set would have given.
 
     Args:
         config: of one category; a run that is not resumed forgets an earlier diagnosis.
@@ -90,19 +85,16 @@ class Diagnosis:
         self._test = build_store(config, build_dataset(config).test, "reading")
 
     def measure(self, network: nn.Layer, pictures: GoodPictures) -> float:
-        """Fits a detector to the network as it is now and measures it; in evaluation mode."""
+        """Image AUROC, in [0, 1], of a detector fitted with the network in evaluation mode."""
         config = self._config
         network.eval()
         unfitted, threshold = unfitted_detector(config, network), build_threshold(config)
         detector = fit_detector(unfitted, threshold, config, pictures).detector
-        run = partial(_scores, detector)
+        batch_size = config.DataLoader.Eval.sampler.batch_size
         with accelerated(detector):
-            batches = run_store(
-                run, self._test, config.DataLoader.Eval.sampler.batch_size, "diagnosing"
-            )
-            found = gather(batches)
+            scores = stored_image_scores(detector, self._test, batch_size, "diagnosing")
         labels = np.array([sample.label for sample in self._test.samples])
-        auroc = float(image_auroc(labels, found["score"]))
+        auroc = float(image_auroc(labels, scores))
         if is_first():
             self._keep(auroc)
         return auroc
@@ -114,7 +106,3 @@ class Diagnosis:
             best = max(best, json.loads(text)["best_image_auroc"])
         found = {"best_image_auroc": best, "note": "picked on the test set: not a result"}
         atomic_write(self._record, json.dumps(found, indent=2) + "\n")
-
-
-def _scores(detector: Detector, images: np.ndarray) -> dict[str, np.ndarray]:
-    return {"score": detect(detector, images)["score"]}

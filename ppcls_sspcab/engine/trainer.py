@@ -97,17 +97,13 @@ class Trainer:
         """
         diagnosis = Diagnosis(self._config) if self._run.eval_during_train else None
         self._begin()
-        views = CutPasteViews(
-            pictures.train,
-            self._augmentations,
-            self._views,
-            self._config.Preprocess,
-            self._run.seed,
-        )
+        preprocess, seed = self._config.Preprocess, self._run.seed
+        views = CutPasteViews(pictures.train, self._augmentations, self._views, preprocess, seed)
         step = TrainingStep(self._config, self._state, self._schedule, self._loss, views.view_size)
         batches = self._batches(views)
+        folder, done = self._config.folder, self.progress.step
         with (
-            closing(self._log()) if is_first() else nullcontext() as log,
+            closing(TrainingLog(folder, self._run, done)) if is_first() else nullcontext() as log,
             reporting_dead_readers(),
             interruptible() as interrupted,
             self._progress_bar() as bar,
@@ -217,17 +213,6 @@ class Trainer:
         raise DataError(
             "the reader processes ended before the training: look at the messages above, and lower "
             "DataLoader.Train.loader.num_workers"
-        )
-
-    def _log(self) -> TrainingLog:
-        run = self._run
-        return TrainingLog(
-            self._config.folder.root,
-            run.epochs,
-            run.iter_per_epoch,
-            run.print_batch_step,
-            run.use_visualdl,
-            self.progress.step,
         )
 
     def _progress_bar(self) -> tqdm:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import time
-from pathlib import Path
 from typing import Any
 
+from ppcls_sspcab.config.schema import GlobalSection
+from ppcls_sspcab.paths import RunFolder
 from ppcls_sspcab.utils.files import atomic_write, naming_output
 from ppcls_sspcab.utils.logger import get_logger
 
@@ -18,32 +19,24 @@ class TrainingLog:
     ``ips``.
 
     Args:
-        folder: ``train.csv`` (and ``vdl/``) go here.
-        epochs, steps_per_epoch: length of the run.
-        print_batch_step: steps between two lines.
-        use_visualdl: also writes VisualDL scalars.
+        folder: where ``train.csv``, and with ``run.use_visualdl`` the VisualDL scalars, go.
+        run: length of the run, and steps between two lines.
         done: steps done before, when training is resumed: an existing ``train.csv`` keeps its
             rows up to there, and loses those of steps that are run again.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        epochs: int,
-        steps_per_epoch: int,
-        print_batch_step: int,
-        use_visualdl: bool,
-        done: int,
-    ) -> None:
-        self._epochs = epochs
-        self._steps_per_epoch = steps_per_epoch
-        self._print_batch_step = print_batch_step
+    def __init__(self, folder: RunFolder, run: GlobalSection, done: int) -> None:
+        self._run = run
         self._sums: dict[str, float] = {}
         self._images = 0
         self._count = 0
-        self._csv_path = folder / "train.csv"
+        self._csv_path = folder.train_csv
         self._keep_rows(done)
-        self._visualdl = _visualdl_writer(folder / "vdl") if use_visualdl else None
+        self._visualdl: Any = None
+        if run.use_visualdl:
+            from visualdl import LogWriter
+
+            self._visualdl = LogWriter(logdir=str(folder.visualdl))
 
     def add(self, step: int, lr: float, figures: dict[str, float], images: int) -> None:
         """Takes one finished step.
@@ -58,8 +51,8 @@ class TrainingLog:
             self._sums[name] = self._sums.get(name, 0.0) + value
         self._images += images
         self._count += 1
-        last_of_epoch = (step + 1) % self._steps_per_epoch == 0
-        if (step + 1) % self._print_batch_step == 0 or last_of_epoch or step == 0:
+        last_of_epoch = (step + 1) % self._run.iter_per_epoch == 0
+        if (step + 1) % self._run.print_batch_step == 0 or last_of_epoch or step == 0:
             self._write(step, lr)
 
     def close(self) -> None:
@@ -71,7 +64,7 @@ class TrainingLog:
         means = {name: total / self._count for name, total in self._sums.items()}
         seconds = self._sums["batch_cost"]
         row: dict[str, Any] = {
-            "epoch": step // self._steps_per_epoch + 1,
+            "epoch": step // self._run.iter_per_epoch + 1,
             "step": step + 1,
             "lr": lr,
             **means,
@@ -86,15 +79,16 @@ class TrainingLog:
 
     def _say(self, row: dict[str, Any], means: dict[str, float]) -> None:
         """Logs PaddleClas's line, and a short one for the console."""
-        step, total = row["step"], self._epochs * self._steps_per_epoch
+        step, epochs, per_epoch = row["step"], self._run.epochs, self._run.iter_per_epoch
+        total = epochs * per_epoch
         eta = duration((total - step) * means["batch_cost"])
         figures = ", ".join(
             f"{name}: {value:.5f}" + (" s" if name.endswith("_cost") else "")
             for name, value in means.items()
         )
         get_logger().info(
-            f"[Train][Epoch {row['epoch']}/{self._epochs}]"
-            f"[Iter: {(step - 1) % self._steps_per_epoch + 1}/{self._steps_per_epoch}] "
+            f"[Train][Epoch {row['epoch']}/{epochs}]"
+            f"[Iter: {(step - 1) % per_epoch + 1}/{per_epoch}] "
             f"lr: {row['lr']:.6f}, {figures}, ips: {row['ips']:.2f} images/s, eta: {eta}",
             extra={
                 "short": f"[Train][{step}/{total}] loss {means['loss']:.4g}, "
@@ -138,9 +132,3 @@ def duration(seconds: float) -> str:
     days, rest = divmod(round(seconds), 24 * 3600)
     clock = time.strftime("%H:%M:%S", time.gmtime(rest))
     return f"{days}d {clock}" if days else clock
-
-
-def _visualdl_writer(folder: Path) -> Any:
-    from visualdl import LogWriter
-
-    return LogWriter(logdir=str(folder))

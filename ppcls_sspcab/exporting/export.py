@@ -21,7 +21,6 @@ from ppcls_sspcab.exporting.onnx import save_onnx
 from ppcls_sspcab.exporting.quantize import (
     Int8Settings,
     Prepare,
-    check_quantizer,
     judged,
     quantize,
     summary,
@@ -44,7 +43,6 @@ def export_detector(
     folder: str | os.PathLike[str],
     formats: Sequence[str] = ("paddle",),
     input_type: Literal["float32", "uint8"] = "float32",
-    verify_images: np.ndarray | None = None,
     int8: Int8Settings | None = None,
 ) -> Path:
     """Writes the whole detector, scoring included, for the runtimes that ``formats`` names.
@@ -62,7 +60,6 @@ def export_detector(
         formats: of ``paddle`` and ``onnx``.
         input_type: ``float32`` normalised [N, 3, h, w], or ``uint8`` RGB [N, h, w, 3], which the
             graph normalises itself.
-        verify_images: pictures to compare on, uint8 [N, h, w, 3] at network size; default noise.
         int8: given, the ONNX model is also quantised, and what that changes is measured.
 
     Returns:
@@ -81,8 +78,9 @@ def export_detector(
     threshold, scale = float(detector.threshold), float(detector.scale)
     if not np.isfinite(threshold):
         raise ModelError("the detector has no threshold yet: calibrate it before the export")
-    pixels = noise(card.preprocess) if verify_images is None else verify_images
-    prepare = _unchanged if input_type == "uint8" else card.preprocess.normalize
+    pixels = noise(card.preprocess)
+    # From uint8 the graph normalises itself.
+    prepare = np.asarray if input_type == "uint8" else card.preprocess.normalize
     with evaluation_mode(detector), atomic_folder(target) as temporary:
         expected = eager_outputs(detector, card.preprocess.normalize(pixels))
         outputs = [*_FIRST_OUTPUTS, *sorted(set(expected) - set(_FIRST_OUTPUTS))]
@@ -119,26 +117,22 @@ def _save_int8(
     return report
 
 
-def _unchanged(pixels: np.ndarray) -> np.ndarray:
-    return pixels
-
-
 def _check_formats(formats: Sequence[str], int8: bool) -> None:
     for name in formats:
         if name not in FORMATS:
             raise ConfigError("--format", f"unknown format {name!r}{did_you_mean(name, FORMATS)}")
-    if "onnx" in formats:
-        for package in ("onnx", "paddle2onnx", "onnxruntime"):
-            try:
-                importlib.import_module(package)
-            except ImportError as error:
-                raise UserError(
-                    f"the format onnx needs {package}: pip install 'ppcls_sspcab[onnx]'"
-                ) from error
+    needed = ["onnx", "paddle2onnx", "onnxruntime"] if "onnx" in formats else []
     if int8:
-        if "onnx" not in formats:
+        if not needed:
             raise ConfigError("--int8", "is for ONNX Runtime: add onnx to --format")
-        check_quantizer()
+        needed.append("onnxruntime.quantization")
+    for package in needed:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise UserError(
+                f"the export needs {package} ({error}): pip install 'ppcls_sspcab[onnx]'"
+            ) from error
 
 
 def _check_target(target: Path) -> None:

@@ -1,4 +1,4 @@
-"""The detector as a graph with its outputs in a fixed order, written for Paddle Inference."""
+"""The detector as a static graph, for Paddle Inference."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import paddle
 from paddle import nn
 
 from ppcls_sspcab.image.preprocess import Preprocess
-from ppcls_sspcab.runtime.card import (
-    INPUT_NAME,
-)
+from ppcls_sspcab.runtime.card import INPUT_NAME
 
 
 class DetectorGraph(nn.Layer):
@@ -43,6 +41,7 @@ class DetectorGraph(nn.Layer):
 
 
 def save_paddle(graph: DetectorGraph, preprocess: Preprocess, folder: Path) -> None:
+    """Writes ``inference.json`` and ``inference.pdiparams``, for any batch size."""
     height, width = preprocess.image_size
     pixels = graph.takes_pixels
     spec = paddle.static.InputSpec(

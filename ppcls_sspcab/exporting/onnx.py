@@ -14,6 +14,11 @@ OPSET = 17
 
 
 def save_onnx(folder: Path, outputs: Sequence[str]) -> None:
+    """Writes ``model.onnx`` of the Paddle program in a folder, its outputs named.
+
+    Raises:
+        ModelError: paddle2onnx cannot convert the program.
+    """
     import onnx
     import paddle2onnx
 
@@ -46,16 +51,14 @@ def _pad_with_zero(graph: Any) -> None:
     paddle2onnx 2.1.0 takes that value from uninitialised memory. A Pad that meant another value
     than 0 is found when the numbers are compared.
     """
-    for node in graph.node:
+    for node in _nodes(graph):
         if node.op_type == "Pad" and len(node.input) > 2:
             node.input[2] = ""
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                _pad_with_zero(inner)
 
 
 def _drop_unused_initializers(graph: Any) -> None:
-    used = set(_inputs(graph)) | {output.name for output in graph.output}
+    used = {name for node in _nodes(graph) for name in node.input}
+    used |= {output.name for output in graph.output}
     kept = [item for item in graph.initializer if item.name in used]
     nodes = [item for item in graph.node if item.op_type != "Constant" or item.output[0] in used]
     for items, wanted in ((graph.initializer, kept), (graph.node, nodes)):
@@ -64,12 +67,13 @@ def _drop_unused_initializers(graph: Any) -> None:
             items.extend(wanted)
 
 
-def _inputs(graph: Any) -> Iterator[str]:
+def _nodes(graph: Any) -> Iterator[Any]:
+    """The nodes of a graph and of all graphs within it."""
     for node in graph.node:
-        yield from node.input
+        yield node
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
-                yield from _inputs(inner)
+                yield from _nodes(inner)
 
 
 def _rename_outputs(graph: Any, outputs: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""INT8 for ONNX Runtime: what is quantised, and what it costs in judgement."""
+"""INT8 models for ONNX Runtime, and the AUROC and false alarms that they cost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.data.build import build_dataset
 from ppcls_sspcab.data.split import evenly_spread, held_out_share, split_good
 from ppcls_sspcab.data.synthetic import MAX_SPOILT, synthetic_validation
-from ppcls_sspcab.errors import ModelError, UserError
+from ppcls_sspcab.errors import ModelError
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.metric.image import image_auroc
 from ppcls_sspcab.runtime.card import INPUT_NAME
@@ -35,7 +35,7 @@ Prepare = Callable[[np.ndarray], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Int8Settings:
-    """Good pictures to quantise with, and what that may cost.
+    """Good pictures to quantise with, and the loss of AUROC that is allowed.
 
     Attributes:
         good: give the ranges of the activations; uint8 [N, h, w, 3] at network size, N >= 1.
@@ -53,10 +53,10 @@ class Int8Settings:
 
 
 def int8_settings(config: Config, preprocess: Preprocess, max_drop: float) -> Int8Settings:
-    """The settings that a configuration's good pictures give.
+    """The settings by the good pictures of a configuration.
 
-    Where none are held out (``calibrate_on: k_fold``), a fifth is set apart: the change of the
-    false-alarm rate is still what it is.
+    Where none are held out (``calibrate_on: k_fold``), a fifth is set apart: the network was
+    trained on them, but the change of the false-alarm rate can still be measured.
     """
     share = held_out_share(config) or _APART
     split = split_good(build_dataset(config).train, share, config.Global.seed)
@@ -69,26 +69,15 @@ def int8_settings(config: Config, preprocess: Preprocess, max_drop: float) -> In
     return Int8Settings(good, held_out, max_drop, config.Global.seed)
 
 
-def check_quantizer() -> None:
-    """Raises UserError where ONNX Runtime's quantiser cannot be loaded."""
-    try:
-        import onnxruntime.quantization  # noqa: F401 - only whether it is there
-    except ImportError as error:
-        raise UserError(
-            f"--int8 needs ONNX Runtime's quantiser ({error}): pip install 'ppcls_sspcab[onnx]'"
-        ) from error
-
-
 def quantize(source: Path, target: Path, good: np.ndarray, prepare: Prepare) -> None:
     """Writes an INT8 model: static, QDQ, weights per channel, activations by least and greatest.
 
-    Quantised are the convolutions that lead to the embedding, with what lies between them. In
-    float stay what follows the embedding or reads the maps for localization, where differences of
-    a thousandth decide, and the squeeze-and-excitation, which has next to no multiply-adds.
+    Convolutions that lead to the embedding are quantised, with what lies between them. The rest
+    stays in float: what follows the embedding or makes the anomaly map, where differences of a
+    thousandth decide, and the squeeze-and-excitation, which has few multiply-adds.
 
     Args:
         source: float ONNX model that ``export`` wrote, with an output ``embedding``.
-        target: the new file.
         good: pictures, uint8 [N, h, w, 3]; at most 64 of them are run, evenly spread.
         prepare: makes the graph's input of pictures.
 
@@ -104,7 +93,7 @@ def quantize(source: Path, target: Path, good: np.ndarray, prepare: Prepare) -> 
     quantize_static(
         model,
         target,
-        _Reader(chosen, prepare),
+        _Reader(_batches(chosen, prepare)),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         # Seven bits: on CPUs without VNNI the sum of two products of eight overflows 16 bits.
@@ -145,7 +134,7 @@ def network_nodes(model: Any) -> list[str]:
 def judged(
     float_model: Path, int8_model: Path, settings: Int8Settings, threshold: float, prepare: Prepare
 ) -> dict[str, Any]:
-    """What INT8 changes on held-out good pictures and synthetic defects made from them.
+    """Compares both models on held-out good pictures and synthetic defects made from them.
 
     Returns:
         plain values: ``pictures``, ``max_drop``, and for ``fp32`` and ``int8`` the
@@ -174,7 +163,7 @@ def judged(
 
 
 def summary(report: dict[str, Any]) -> str:
-    """One line for people, of what :func:`judged` returned."""
+    """What :func:`judged` returned, in one line."""
     before, after = report["fp32"], report["int8"]
     return (
         f"int8: AUROC on synthetic defects {100 * after['synthetic_auroc']:.2f} (fp32 "
@@ -207,10 +196,10 @@ def _batches(pictures: np.ndarray, prepare: Prepare) -> Iterator[np.ndarray]:
 
 
 class _Reader:
-    """Feeds the quantiser, which asks for ``get_next`` until there is None."""
+    """The input of ``quantize_static``, which calls ``get_next`` until it returns None."""
 
-    def __init__(self, pictures: np.ndarray, prepare: Prepare) -> None:
-        self._batches = _batches(pictures, prepare)
+    def __init__(self, batches: Iterator[np.ndarray]) -> None:
+        self._batches = batches
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         batch = next(self._batches, None)

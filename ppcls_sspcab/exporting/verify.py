@@ -29,7 +29,14 @@ def verify(
     expected: dict[str, np.ndarray],
     scale: float,
 ) -> dict[str, Any]:
-    """What ``inference.yml`` says of the comparison; see :func:`_compare` for what it raises."""
+    """Runs ``images`` in every runtime and compares the outputs with the detector's own.
+
+    Returns:
+        the entry ``verification`` of ``inference.yml``.
+
+    Raises:
+        ModelError: an output of another shape, not finite, or too different.
+    """
     differences = {}
     for name, run in _runtimes(folder, outputs, formats):
         differences[name] = _compare(name, run, images, expected, scale)
@@ -52,9 +59,6 @@ def _compare(
     """Worst relative difference of the score, with the pictures in one batch and one by one.
 
     Relative to the score, or to ``scale`` where the score is smaller: a log density may be 0.
-
-    Raises:
-        ModelError: an output of another shape, not finite, or too different.
     """
     single = [run(images[index : index + 1]) for index in range(len(images))]
     joined = {name: np.concatenate([part[name] for part in single]) for name in single[0]}
@@ -92,6 +96,7 @@ def _require_close(runtime: str, output: str, difference: float) -> None:
 
 @paddle.no_grad()
 def eager_outputs(detector: nn.Layer, images: np.ndarray) -> dict[str, np.ndarray]:
+    """The detector's outputs in eager mode; raises ModelError where one is not finite."""
     found = {name: value.numpy() for name, value in detector(paddle.to_tensor(images)).items()}
     for name, values in found.items():
         if not np.isfinite(values).all():
@@ -100,6 +105,7 @@ def eager_outputs(detector: nn.Layer, images: np.ndarray) -> dict[str, np.ndarra
 
 
 def noise(preprocess: Preprocess) -> np.ndarray:
+    """Four pictures of squares of random colours, uint8 [4, h, w, 3] at network size."""
     height, width = preprocess.image_size
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (4, -(-height // 8), -(-width // 8), 3), np.uint8)

@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 from typing import Any
 
 import numpy as np
-from paddle import nn
 
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.data.build import GoodPictures, build_store
 from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.detector.accelerated import accelerated
 from ppcls_sspcab.detector.build import (
-    AUTO,
     candidate_sections,
     chooses_score,
+    score_section,
     unfitted_detector,
 )
-from ppcls_sspcab.detector.card import DEFAULT_SCORE
 from ppcls_sspcab.detector.detector import Detector
-from ppcls_sspcab.detector.run import Outputs, detect
+from ppcls_sspcab.detector.run import Outputs
 from ppcls_sspcab.detector.threshold.base import Threshold
 from ppcls_sspcab.detector.threshold.calibration import Calibration, spread
 from ppcls_sspcab.detector.threshold.out_of_fold import out_of_fold
 from ppcls_sspcab.fitting.run import (
     combine,
     fitting_features,
-    pixel_step,
-    run_store,
     score_parts,
+    stored_image_scores,
     stored_parts,
 )
 from ppcls_sspcab.fitting.validation import chosen_score, score_aurocs
 from ppcls_sspcab.image.sources import find_pictures
 
-# Pixels of each picture that calibrate the map, evenly spread over it: neighbours say the same.
+# Pixels of each picture that calibrate the map, evenly spread: neighbours are nearly equal.
 CALIBRATION_PIXELS = 4096
 
 
@@ -74,7 +70,7 @@ def fit_detector(
             trained and in evaluation mode; it is fitted in place.
         threshold: as :func:`ppcls_sspcab.detector.build.build_threshold` gives it.
     """
-    section = dict(config.Score or DEFAULT_SCORE)
+    section = score_section(config)
     aurocs: dict[str, float] = {}
     batch_size = config.DataLoader.Eval.sampler.batch_size
     held_out = pictures.held_out
@@ -87,13 +83,13 @@ def fit_detector(
                 detector, held_out, batch_size, "calibrating", CALIBRATION_PIXELS
             )
         else:
-            parts, pixels = _out_of_fold(detector.network, config, features)
+            parts, pixels = _out_of_fold(detector, config, features)
         detector.image_score.standardize(parts)
-        if chooses_score(config) and held_out is not None:
+        if held_out is not None and chooses_score(config):
             aurocs = score_aurocs(detector, config, held_out, parts)
-            section, parts = _choose(detector, config, aurocs, parts)
-        elif section == {"name": AUTO}:
-            section = dict(DEFAULT_SCORE)
+            chosen = chosen_score(aurocs)
+            section = next(one for one in candidate_sections(config) if one["name"] == chosen)
+            detector.image_score, parts = detector.image_score.candidates(parts)[chosen]
         good_scores = combine(detector.image_score, parts)
         calibration = _calibrate(detector, threshold, config, good_scores)
     calibration = _weakened(calibration, held_out is None, bool(aurocs), section)
@@ -103,45 +99,27 @@ def fit_detector(
 
 
 def _out_of_fold(
-    network: nn.Layer, config: Config, features: Outputs
+    detector: Detector, config: Config, features: Outputs
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Parts of the score [N, P] and map pixels [N, M], each by what never saw the picture."""
+    """Parts of the score [N, P] and map pixels [N, M] of each picture, by the other folds' fit."""
 
     def judge(fitted: np.ndarray, judged: np.ndarray) -> np.ndarray:
-        fold = unfitted_detector(config, network)
+        fold = unfitted_detector(config, detector.network)
         fold.fit({name: value[fitted] for name, value in features.items()})
         chosen = {name: value[judged] for name, value in features.items()}
         parts, pixels = score_parts(fold, chosen, CALIBRATION_PIXELS)
         return parts if pixels is None else np.concatenate([parts, pixels], axis=1)
 
-    plan = config.Threshold
-    joined = out_of_fold(judge, len(features["embedding"]), plan.folds, config.Global.seed)
-    if config.Localize is None:
-        return joined, None
-    pixel_count = _pixels_of(config)
-    return joined[:, :-pixel_count], joined[:, -pixel_count:]
-
-
-def _pixels_of(config: Config) -> int:
-    height, width = config.Preprocess.image_size
-    return len(range(0, height * width, pixel_step(height * width, CALIBRATION_PIXELS)))
-
-
-def _choose(
-    detector: Detector, config: Config, aurocs: dict[str, float], parts: np.ndarray
-) -> tuple[dict[str, Any], np.ndarray]:
-    """Gives the detector the score that they speak for, and returns its section and parts."""
-    best = list(aurocs).index(chosen_score(aurocs))
-    candidates = list(detector.image_score.candidates().values())
-    columns = detector.image_score.split(parts)
-    detector.image_score = candidates[best]
-    return candidate_sections(config)[best], columns[best]
+    pictures, folds = len(features["embedding"]), config.Threshold.folds
+    joined = out_of_fold(judge, pictures, folds, config.Global.seed)
+    count = detector.image_score.part_count
+    return joined[:, :count], None if config.Localize is None else joined[:, count:]
 
 
 def _weakened(
     calibration: Calibration, folded: bool, chosen: bool, section: dict[str, Any]
 ) -> Calibration:
-    """The calibration without a promise that it could not keep."""
+    """The calibration, not guaranteed where its pictures were not new to the detector."""
     if folded:
         return calibration.without_guarantee(
             "k-fold over the density: the network was trained on the pictures, so new good ones "
@@ -171,9 +149,8 @@ def _scores_of(folder: str, kind: str, detector: Detector, config: Config) -> np
     label = int(kind == "bad")
     samples = [Sample(path, label, kind, None, "validation") for path in find_pictures([folder])]
     store = build_store(config, samples, f"reading {kind}")
-    run = partial(detect, detector)
-    batches = run_store(run, store, config.DataLoader.Eval.sampler.batch_size, f"scoring {kind}")
-    return np.concatenate([batch["score"] for batch in batches])
+    batch_size = config.DataLoader.Eval.sampler.batch_size
+    return stored_image_scores(detector, store, batch_size, f"scoring {kind}")
 
 
 def _calibrate_pixels(

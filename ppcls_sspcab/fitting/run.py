@@ -1,4 +1,4 @@
-"""Running the pictures of a store through a detector: for fitting, calibrating, measuring."""
+"""Running the pictures of a store through a detector."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tqdm import tqdm
 from ppcls_sspcab.data.split import evenly_spread
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.detector.detector import Detector
-from ppcls_sspcab.detector.run import Outputs, gather, read_features
+from ppcls_sspcab.detector.run import Outputs, detect, gather, read_features
 from ppcls_sspcab.detector.scores.base import ImageScore
 from ppcls_sspcab.image.batches import batches, read_ahead
 from ppcls_sspcab.utils.distributed import exchanged, ranks
 from ppcls_sspcab.utils.logger import get_logger
 
-# Memory for what the network says of good pictures; fitting needs some eight times as much. A
-# Gaussian gains little by more of them.
+# Memory for the features of good pictures; fitting needs some eight times as much. A Gaussian
+# gains little by more of them.
 FIT_BYTES = 128 << 20
 
 _FEWEST_FITTED = 32
@@ -52,6 +52,17 @@ def run_store(
             for batch, outputs in zip(turn, everywhere, strict=False):
                 yield {name: value[: len(batch)] for name, value in outputs.items()}
                 bar.update(len(batch))
+
+
+def stored_image_scores(
+    detector: Detector, store: ImageStore, batch_size: int, title: str
+) -> np.ndarray:
+    """The image scores of a store's pictures, float32 [N]."""
+
+    def run(images: np.ndarray) -> Outputs:
+        return {"score": detect(detector, images)["score"]}
+
+    return gather(run_store(run, store, batch_size, title))["score"]
 
 
 def fitting_features(detector: Detector, store: ImageStore, batch_size: int) -> Outputs:
@@ -87,15 +98,14 @@ def stored_parts(
 def score_parts(
     detector: Detector, features: Outputs, pixels: int, batch_size: int = 32
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """What a fitted detector says before any calibration.
+    """The parts of the image score and pixels of the map, not calibrated.
 
     Args:
         features: as :func:`read_features` gives them, of N pictures.
         pixels: the most pixels of each map to return, evenly spread.
 
     Returns:
-        the parts of the image score, float32 [N, P], and map values, float32 [N, M] with
-        M <= pixels; None without a localizer.
+        float32 [N, P], and float32 [N, M] with M <= pixels; None without a localizer.
     """
     parts, values = [], []
     for batch in batches(range(len(features["embedding"])), batch_size):
@@ -111,7 +121,7 @@ def score_parts(
 def pixel_step(available: int, wanted: int) -> int:
     """The odd stride that leaves at most ``wanted`` pixels: it visits every column of a map."""
     step = -(-available // wanted)
-    return step + 1 - step % 2
+    return step | 1
 
 
 @paddle.no_grad()

@@ -1,4 +1,4 @@
-"""From a fitted detector to its file, with the protocol of how it came about."""
+"""Writing a fitted detector, with the protocol of its training."""
 
 from __future__ import annotations
 
@@ -44,22 +44,16 @@ def save_detector(
     """Writes a fitted detector to ``config.folder.detector``; several ranks write it once.
 
     Args:
-        fitted: of a trained network.
         pictures: those it was fitted to and calibrated on.
         progress: steps done and the selected epoch, for the protocol.
     """
     detector, calibration = fitted.detector, fitted.calibration
     detector.card = DetectorCard(
         arch=without_weights(config.Arch),
-        density=dict(config.Density),
         preprocess=config.Preprocess,
         category=config.Global.category,
-        calibration=calibration,
         protocol={**_protocol(config, pictures, progress), **choice_of_score(fitted)},
-        score=fitted.score,
-        localize=config.Localize,
-        tiling=tiling_section(config),
-        pixel_calibration=fitted.pixel_calibration,
+        **fitted_sections(fitted, config),
     )
     path = config.folder.detector
     if is_first():
@@ -72,8 +66,20 @@ def save_detector(
     )
 
 
+def fitted_sections(fitted: FittedDetector, config: Config) -> dict[str, Any]:
+    """The fields of the card that follow from the fit, not from the training."""
+    return {
+        "density": dict(config.Density),
+        "score": fitted.score,
+        "localize": config.Localize,
+        "tiling": tiling_section(config),
+        "calibration": fitted.calibration,
+        "pixel_calibration": fitted.pixel_calibration,
+    }
+
+
 def choice_of_score(fitted: FittedDetector) -> dict[str, Any]:
-    """What the protocol says of the image score: its name, and the figures that it won by."""
+    """Entries of the protocol: the image score, and the AUROC of all that it was chosen from."""
     return {
         "image_score": fitted.score["name"],
         "image_score_auroc_on_synthetic_defects": fitted.synthetic_auroc,

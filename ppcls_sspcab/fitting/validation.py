@@ -28,8 +28,7 @@ def synthetic_auroc(detector: Detector, config: Config, pictures: GoodPictures) 
     ones than CutPaste's, so that the figure does not measure how well CutPaste was learnt.
 
     Args:
-        detector: unfitted, or fitted before; its network as it is now. The mode of the network is
-            restored.
+        detector: fitted in place; the mode of its network is restored.
         pictures: some of them held out.
 
     Returns:
@@ -79,9 +78,8 @@ def score_aurocs(
     )
     bad_parts, _ = score_parts(detector, found, pixels=1)
     labels = np.repeat([0, 1], [len(good_parts), len(bad_parts)])
-    columns = detector.image_score.split(np.concatenate([good_parts, bad_parts]))
-    candidates = detector.image_score.candidates()
+    candidates = detector.image_score.candidates(np.concatenate([good_parts, bad_parts]))
     return {
         name: float(image_auroc(labels, combine(score, parts)))
-        for (name, score), parts in zip(candidates.items(), columns, strict=True)
+        for name, (score, parts) in candidates.items()
     }

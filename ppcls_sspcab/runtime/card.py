@@ -1,4 +1,4 @@
-"""``inference.yml``: what travels beside an exported model, so that it can only be used rightly."""
+"""``inference.yml``: how an exported model is to be fed and its scores judged."""
 
 from __future__ import annotations
 
@@ -25,13 +25,9 @@ _MAPPINGS = ("in_graph", "versions", "verification", "files")
 _HEADER = "# Written by 'ppcls-sspcab export'; deploy/README.md explains each key.\n"
 
 
-def _list(value: object) -> Sequence[object]:
-    return value if isinstance(value, (list, tuple)) else (None,)
-
-
 @dataclass(frozen=True)
 class InferenceCard:
-    """The contract of an exported model.
+    """The description of an exported model.
 
     Attributes:
         category: the product that the detector was made for.
@@ -67,8 +63,11 @@ class InferenceCard:
     detector: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not all(isinstance(name, str) for name in (self.category, *_list(self.outputs))):
-            raise ValueError("category must be a text, and outputs a list of texts")
+        if not isinstance(self.category, str):
+            raise ValueError(f"category must be a text, not {self.category!r}")
+        names = self.outputs if isinstance(self.outputs, (list, tuple)) else ()
+        if "score" not in names or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"outputs must be a list of names with 'score', not {self.outputs!r}")
         for name in _MAPPINGS:
             if not isinstance(getattr(self, name), Mapping):
                 raise ValueError(f"{name} must be a mapping, not {getattr(self, name)!r}")
@@ -80,14 +79,6 @@ class InferenceCard:
             )
         if self.pictures_at_once < 0:
             raise ValueError(f"pictures_at_once must not be negative, not {self.pictures_at_once}")
-        if "score" not in self.outputs:
-            raise ValueError(f"outputs must name 'score', not only {list(self.outputs)}")
-
-    @property
-    def pixels_shape(self) -> tuple[int, ...]:
-        """Shape of the graph's input for one picture, without the batch axis."""
-        height, width = self.preprocess.image_size
-        return (height, width, 3) if self.input_type == "uint8" else (3, height, width)
 
     def normalized(self, scores: np.ndarray) -> np.ndarray:
         """float32 [N]: the scores on the scale of 0 to 1 whose 0.5 is ``threshold``."""
@@ -96,18 +87,14 @@ class InferenceCard:
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Writes ``inference.yml`` into the folder, whole or not at all."""
         height, width = self.preprocess.image_size
-        layout = (
-            f"[N, {height}, {width}, 3]"
-            if self.input_type == "uint8"
-            else (f"[N, 3, {height}, {width}]")
-        )
+        pixels = self.input_type == "uint8"
         content = {
             "format": _FORMAT,
             "category": self.category,
             "input": {
                 "name": INPUT_NAME,
                 "type": self.input_type,
-                "shape": layout,
+                "shape": f"[N, {height}, {width}, 3]" if pixels else f"[N, 3, {height}, {width}]",
                 "colour_order": "RGB",
             },
             "preprocess": self.preprocess.to_dict(),
@@ -135,8 +122,8 @@ class InferenceCard:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise ModelError(f"{path}: cannot be read: {error}") from error
-        if not isinstance(content, dict) or content.get("format") != _FORMAT:
-            found = content.get("format") if isinstance(content, dict) else None
+        found = content.get("format") if isinstance(content, dict) else None
+        if found != _FORMAT:
             raise ModelError(f"{path}: format {found!r}; this version reads format {_FORMAT}")
         try:
             values = {item.name: content[item.name] for item in fields(cls) if item.name in content}
@@ -148,11 +135,7 @@ class InferenceCard:
             raise ModelError(f"{path}: incomplete or wrong: {error}") from error
 
     def check_files(self, folder: str | os.PathLike[str], names: Sequence[str]) -> None:
-        """Does nothing if the named files are those that were exported.
-
-        Raises:
-            ModelError: one is missing, was never exported, or has changed.
-        """
+        """Raises ModelError where a named file is missing, was never exported, or has changed."""
         for name in names:
             path = Path(folder) / name
             if name not in self.files:

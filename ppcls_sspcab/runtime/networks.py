@@ -18,6 +18,7 @@ from ppcls_sspcab.utils.machine import cpu_threads
 from ppcls_sspcab.utils.paddle_import import import_paddle
 from ppcls_sspcab.utils.paddle_inference import PaddleProgram
 
+# Names of operators that do more than compute.
 _OTHER_WORK = re.compile(
     r"(save|load|read|print|py_func|py_layer|run_program|send|recv|p_send|p_recv|partial_send|"
     r"partial_recv|listen|create_\w*reader|decode_jpeg)(_combine|_file|_v2|_array|_and_serv)?_?"
@@ -28,7 +29,14 @@ class Network(Protocol):
     """A model in one of the runtimes; calls from several threads are allowed."""
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Maps a batch to the model's outputs, by name."""
+        """Runs one batch, of any size.
+
+        Args:
+            images: the graph's input: float32 [N, 3, h, w] or uint8 [N, h, w, 3].
+
+        Returns:
+            the outputs by name; ``score`` float32 [N] is among them.
+        """
         ...
 
 
@@ -38,9 +46,7 @@ class PaddleNetwork:
     Args:
         folder: where the two files lie.
         outputs: names of the outputs, in the graph's order (the graph has none of its own).
-        threads: of the computation; default: all physical cores of this process.
-        onednn: run on the CPU by oneDNN, about five times faster than without.
-        device: ``cpu``, ``gpu`` or ``gpu:<number>``.
+        threads, onednn, device: as :class:`PaddleProgram` takes them.
 
     Raises:
         UserError: Paddle is not installed, or has no GPU support and one is asked for.
@@ -74,14 +80,7 @@ class PaddleNetwork:
         self._outputs = list(outputs)
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """Runs one batch, of any size.
-
-        Args:
-            images: the graph's input: float32 [N, 3, h, w] or uint8 [N, h, w, 3].
-
-        Returns:
-            the outputs by name; ``score`` float32 [N] is among them.
-        """
+        """As :meth:`Network.run`."""
         return dict(zip(self._outputs, self._program.run(images), strict=True))
 
 
@@ -118,19 +117,16 @@ class OnnxNetwork:
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """As :meth:`PaddleNetwork.run`."""
+        """As :meth:`Network.run`."""
         outputs = self._session.run(self._outputs, {INPUT_NAME: images})
         return dict(zip(self._outputs, outputs, strict=True))
 
 
 def _refuse_other_work(program: Path) -> None:
-    """Does nothing if a program only computes.
+    """Raises ModelError for what is no program, or has an operator that does more than compute.
 
-    Paddle's operators include some that read and write files, call Python and open connections;
-    no detector has a use for them.
-
-    Raises:
-        ModelError: it has such an operator, or is no program.
+    Some of Paddle's operators read and write files, call Python and open connections; no detector
+    needs them.
     """
     try:
         waiting = [json.loads(program.read_bytes())]

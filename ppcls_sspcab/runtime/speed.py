@@ -1,10 +1,8 @@
 """How fast an exported model is on this machine: what ``deploy/speed.py`` runs.
 
 Needs what the runtimes need; Paddle and the whole package for ``--detector``, and the packages
-``onnx`` and ``onnxruntime`` to count multiply-adds.
-
-Every backend and number of threads has a process of its own, so that start and memory are its
-own. All are measured in several rounds, one after the other, so that a busy minute meets all.
+``onnx`` and ``onnxruntime`` to count multiply-adds. Each backend and number of threads is measured
+in a process of its own, in several rounds, so that a busy minute does not fall on one of them.
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -65,7 +64,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 @dataclass
 class Timing:
-    """Seconds of each run of one batch size, of all rounds.
+    """Seconds of each run of one batch size, in all rounds.
 
     Attributes:
         end_to_end: from a picture file's bytes to records.
@@ -93,7 +92,7 @@ class Measured:
     multiply_adds_per_second: float = 0.0
 
     def add(self, round_: dict[str, Any]) -> None:
-        """Takes in what one worker said."""
+        """Adds what one worker measured."""
         self.cold_start.append(round_["cold_start"])
         self.peak_mib.append(round_["peak_mib"])
         speed = round_["multiply_adds_per_second"]
@@ -104,18 +103,17 @@ class Measured:
             timing.net += found["net"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Measures, and prints a Markdown table (``--output`` also writes it).
 
     Returns:
         the exit code of :func:`ppcls_sspcab.utils.program.run_program`.
     """
-    return run_program(lambda: _measure(list(sys.argv[1:] if arguments is None else arguments)))
+    return run_program(_measure)
 
 
-def _measure(arguments: list[str]) -> int:
-    options = _parser().parse_args(arguments)
-    options.given = arguments
+def _measure() -> int:
+    options = _parser().parse_args()
     if options.worker:
         print(json.dumps(_work(options, options.worker, options.threads[0])))
         return 0
@@ -144,7 +142,10 @@ def _report(options: argparse.Namespace) -> str:
         for name, files in FILES.items()
         if name in backends
     }
-    return to_markdown(measured, sizes, _needed(Path(options.model) / ONNX_FILE))
+    needed, path = None, Path(options.model) / ONNX_FILE
+    with suppress(ImportError):
+        needed = multiply_adds(path) if path.is_file() else None
+    return to_markdown(measured, sizes, needed)
 
 
 def to_markdown(
@@ -176,14 +177,17 @@ def _batch_rows(
         eager = measured.get((EAGER, threads))
         for batch, timing in found.timings.items():
             whole, net = np.median(timing.end_to_end), np.median(timing.net)
-            faster, ideal = "", ""
-            if eager:
-                faster = f"{np.median(eager.timings[batch].end_to_end) / whole:.2f}"
-            if needed:
-                ideal = f"{net * speeds[threads] / (needed * batch):.2f}"
-            times = _percentiles(timing.end_to_end), f"{batch / whole:.1f}"
-            net_times = _percentiles(timing.net), f"{batch / net:.1f}"
-            yield backend, threads, batch, *times, *net_times, faster, ideal
+            yield (
+                backend,
+                threads,
+                batch,
+                _percentiles(timing.end_to_end),
+                f"{batch / whole:.1f}",
+                _percentiles(timing.net),
+                f"{batch / net:.1f}",
+                f"{np.median(eager.timings[batch].end_to_end) / whole:.2f}" if eager else "",
+                f"{net * speeds[threads] / (needed * batch):.2f}" if needed else "",
+            )
 
 
 def _backend_rows(
@@ -200,20 +204,12 @@ def _backend_rows(
         )
 
 
-def _needed(path: Path) -> int | None:
-    try:
-        return multiply_adds(path) if path.is_file() else None
-    except ImportError:
-        return None
-
-
 def _percentiles(seconds: Sequence[float]) -> str:
     return " / ".join(f"{1e3 * value:.1f}" for value in np.percentile(seconds, [50, 95, 99]))
 
 
 def _run_worker(options: argparse.Namespace, backend: str, threads: int) -> dict[str, Any]:
-    command = [sys.executable, sys.argv[0], *options.given]
-    command += ["--worker", backend, "--threads", str(threads)]
+    command = [sys.executable, *sys.argv, "--worker", backend, "--threads", str(threads)]
     variables = {name: str(threads) for name in _THREAD_VARIABLES}
     started = str(time.time())
     done = subprocess.run(
@@ -230,13 +226,13 @@ def _run_worker(options: argparse.Namespace, backend: str, threads: int) -> dict
 
 
 def _work(options: argparse.Namespace, backend: str, threads: int) -> dict[str, Any]:
-    """What a worker measures: start first, then each batch size, the matrix speed last."""
+    """Measures a backend: its start first, then each batch size, the matrix speed last."""
     files = _pictures(options)
     card = InferenceCard.read(options.model)
     if backend == EAGER:
-        predict, run = _eager(options, card)
+        predict, prepare, run = _eager(options, card)
     else:
-        predict, run = _exported(options, backend, threads)
+        predict, prepare, run = _exported(options, backend, threads)
     predict(files[:1])
     cold_start = time.time() - float(os.environ["PPCLS_SSPCAB_STARTED"])
     timings = {}
@@ -245,7 +241,7 @@ def _work(options: argparse.Namespace, backend: str, threads: int) -> dict[str, 
         pixels = np.stack([card.preprocess.load(file) for file in chosen])
         timings[batch] = {
             "end_to_end": _timed(partial(predict, chosen), options.runs),
-            "net": _timed(run(pixels), options.runs),
+            "net": _timed(partial(run, prepare(pixels)), options.runs),
         }
     return {
         "cold_start": cold_start,
@@ -255,7 +251,8 @@ def _work(options: argparse.Namespace, backend: str, threads: int) -> dict[str, 
     }
 
 
-Runs = tuple[Callable[[Sequence[bytes]], Any], Callable[[np.ndarray], Callable[[], Any]]]
+# From files to records; from pixels to the network's input; the network alone.
+Runs = tuple[Callable[[Sequence[bytes]], Any], Callable[..., np.ndarray], Callable[..., Any]]
 
 
 def _exported(options: argparse.Namespace, backend: str, threads: int) -> Runs:
@@ -268,11 +265,10 @@ def _exported(options: argparse.Namespace, backend: str, threads: int) -> Runs:
         precision="int8" if backend.endswith("int8") else "fp32",
     )
 
-    def run(pixels: np.ndarray) -> Callable[[], Any]:
-        given = predictor.prepare(pixels)
-        return lambda: predictor.network.run(given)
+    def predict(files: Sequence[bytes]) -> Any:
+        return predictor.predict(files, batch_size=len(files))
 
-    return lambda files: predictor.predict(files, batch_size=len(files)), run
+    return predict, predictor.prepare, predictor.network.run
 
 
 def _eager(options: argparse.Namespace, card: InferenceCard) -> Runs:
@@ -286,15 +282,11 @@ def _eager(options: argparse.Namespace, card: InferenceCard) -> Runs:
     def score(images: np.ndarray) -> np.ndarray:
         return detector(paddle.to_tensor(images))["score"].numpy()
 
-    def run(pixels: np.ndarray) -> Callable[[], Any]:
-        images = card.preprocess.normalize(pixels)
-        return lambda: score(images)
-
-    return lambda files: score(card.preprocess(files)), run
+    return lambda files: score(card.preprocess(files)), card.preprocess.normalize, score
 
 
 def _timed(call: Callable[[], Any], runs: int) -> list[float]:
-    """Seconds of each run after the warm-up; fewer runs of what takes long, but never under 3."""
+    """Seconds of each run after the warm-up; slow calls run less often, at least 3 times."""
     start = time.perf_counter()
     for _ in range(_WARM_UP):
         call()
@@ -309,7 +301,7 @@ def _timed(call: Callable[[], Any], runs: int) -> list[float]:
 
 
 def matrix_speed(side: int = 1024) -> float:
-    """Multiply-adds a second of a float32 matrix product in numpy: what this machine can do."""
+    """Multiply-adds a second of a float32 matrix product in numpy, of ``side`` squared."""
     left = np.random.default_rng(0).normal(size=(side, side)).astype(np.float32)
     return side**3 / min(_timed(lambda: left @ left, 10))
 

@@ -147,6 +147,15 @@ def load_into(layer: nn.Layer, arrays: Mapping[str, np.ndarray], where: str) -> 
     return LoadReport(loaded, missing, unexpected)
 
 
+def part_of(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with a prefix, under the rest of their names."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in arrays.items()
+        if name.startswith(prefix)
+    }
+
+
 def _by_suffix(path: Path, safetensors: Any, pdparams: Any) -> Any:
     choices = {_SAFETENSORS: safetensors, _PDPARAMS: pdparams}
     if path.suffix not in choices:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ppcls_sspcab.config.schema import GlobalSection
 from ppcls_sspcab.engine.training_log import TrainingLog, duration
+from ppcls_sspcab.paths import RunFolder
 from ppcls_sspcab.utils.logger import log_file
 
 
@@ -34,7 +36,8 @@ def test_a_line_fits_the_console_and_the_file_has_all_of_it(
     figures = {"CELoss": loss, "SSPCABLoss": loss, "loss": loss, "accuracy": 0.98765}
     figures |= {"reader_cost": 12.34567, "batch_cost": 12.34567}
     with log_file(tmp_path / "train.log"):
-        log = TrainingLog(tmp_path, 1000, 900, 1, use_visualdl=False, done=0)
+        run = GlobalSection(epochs=1000, iter_per_epoch=900, print_batch_step=1)
+        log = TrainingLog(RunFolder(str(tmp_path.parent), tmp_path.name), run, done=0)
         log.add(123455, 0.03125, figures, images=96)
         log.close()
     (line,) = capsys.readouterr().err.splitlines()
@@ -62,7 +65,8 @@ def test_a_console_that_is_gone_ends_no_run(
         monkeypatch.setattr(
             sys, "stderr", io.TextIOWrapper(io.FileIO(writing, "w"), write_through=True)
         )
-        log = TrainingLog(tmp_path, 1, 1, 1, use_visualdl=False, done=0)
+        run = GlobalSection(epochs=1, iter_per_epoch=1, print_batch_step=1)
+        log = TrainingLog(RunFolder(str(tmp_path.parent), tmp_path.name), run, done=0)
         log.add(0, 0.1, figures, images=1)
         monkeypatch.undo()
     assert "[Train][Epoch 1/1]" in (tmp_path / "train.log").read_text()

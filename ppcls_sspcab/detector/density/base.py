@@ -1,14 +1,11 @@
-"""What every density shares: normalised embeddings in, finite scores out, arrays to be saved."""
+"""The base of all densities."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import numpy as np
 import paddle
 
 from ppcls_sspcab.detector.fitted import FittedLayer
-from ppcls_sspcab.errors import DataError, ModelError
 
 # The smallest standard deviation that is believed, as a part of the embeddings' root mean square:
 # below it lies what float32 and another runtime change in a network's output.
@@ -19,37 +16,31 @@ MAX_SCORE = 1e15
 class Density(FittedLayer):
     """A density of the embeddings of good pictures; its buffers are all it has learnt.
 
-    A subclass defines :meth:`estimate` and :meth:`distances`. Before :meth:`fit` or
-    :meth:`load_arrays` every score is NaN, so that a density nobody fitted cannot call a picture
-    good.
+    A subclass declares its buffers and defines :meth:`estimate` and :meth:`distances`. Before
+    :meth:`fit` or :meth:`load_arrays` every score is NaN, so that a density nobody fitted cannot
+    call a picture good.
 
     Args:
         embedding_size: D.
         normalize: whether embeddings are L2-normalised first, as the CutPaste paper does.
-        shapes: name and shape of each buffer, as :meth:`FittedLayer.declare` takes them.
     """
 
-    def __init__(
-        self,
-        embedding_size: int,
-        normalize: bool = True,
-        shapes: Mapping[str, tuple[int | None, ...]] | None = None,
-    ) -> None:
-        super().__init__(shapes)
+    def __init__(self, embedding_size: int, normalize: bool = True) -> None:
+        super().__init__()
         self.embedding_size = embedding_size
         self.normalize = normalize
 
     def fit(self, embeddings: np.ndarray) -> None:
-        """Learns good pictures, forgetting earlier ones.
+        """Fits the density to good pictures, in place of what it was fitted to before.
 
         Args:
             embeddings: float [N, D], N >= 2, of good pictures without augmentation.
 
         Raises:
-            DataError: fewer than 2 pictures.
-            ModelError: another shape, or values that are not finite.
+            DataError, ModelError: as :meth:`FittedLayer.require_good`.
         """
-        points = self._checked(embeddings)
+        points = np.asarray(embeddings, np.float64)
+        self.require_good(points, (self.embedding_size,))
         if self.normalize:
             # Scaling by the maximum first keeps the squares within range.
             points = points / np.maximum(np.abs(points).max(axis=1, keepdims=True), 1e-12)
@@ -79,7 +70,7 @@ class Density(FittedLayer):
             return self(paddle.to_tensor(np.asarray(embeddings, np.float32))).numpy()
 
     def estimate(self, points: np.ndarray) -> dict[str, np.ndarray]:
-        """The values of the buffers, by name, for good pictures.
+        """The values of the buffers, by name, fitted to good pictures.
 
         Args:
             points: float64 [N, D], N >= 2, finite, already normalised.
@@ -93,27 +84,6 @@ class Density(FittedLayer):
             points: float32 [N, D], already normalised.
         """
         raise NotImplementedError
-
-    def _checked(self, embeddings: np.ndarray) -> np.ndarray:
-        points = np.asarray(embeddings, np.float64)
-        if points.ndim != 2 or points.shape[1] != self.embedding_size:
-            raise ModelError(
-                f"embeddings of shape {list(points.shape)} do not fit a "
-                f"{type(self).__name__} of [N, {self.embedding_size}]"
-            )
-        if len(points) < 2:
-            raise DataError(
-                f"{type(self).__name__} needs the embeddings of at least 2 good pictures, "
-                f"got {len(points)}: add good pictures or hold out fewer"
-            )
-        broken = np.flatnonzero(~np.isfinite(points).all(axis=1))
-        if len(broken):
-            raise ModelError(
-                f"the network gives embeddings that are not finite for {len(broken)} of "
-                f"{len(points)} good pictures (first: number {broken[0]}): its training diverged "
-                "(lower Optimizer's learning rate) or its weights are damaged"
-            )
-        return points
 
 
 def deviation_floor(points: np.ndarray) -> float:

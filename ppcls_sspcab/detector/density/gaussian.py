@@ -32,8 +32,8 @@ class GaussianDensity(Density):
     whitening: paddle.Tensor
 
     def __init__(self, embedding_size: int, normalize: bool = True) -> None:
-        size = embedding_size
-        super().__init__(size, normalize, {"mean": (size,), "whitening": (size, size)})
+        super().__init__(embedding_size, normalize)
+        self.declare({"mean": (embedding_size,), "whitening": (embedding_size, embedding_size)})
 
     def estimate(self, points: np.ndarray) -> dict[str, np.ndarray]:
         from scipy.linalg import cholesky, solve_triangular

@@ -41,8 +41,9 @@ class KernelDensity(Density):
     ) -> None:
         if bandwidth is not None and not 0 < bandwidth < float("inf"):
             raise ValueError(f"bandwidth must be greater than 0, not {bandwidth}")
-        shapes = {"center": (embedding_size,), "support": (None, embedding_size), "bandwidth": (1,)}
-        super().__init__(embedding_size, normalize, shapes)
+        super().__init__(embedding_size, normalize)
+        size = embedding_size
+        self.declare({"center": (size,), "support": (None, size), "bandwidth": (1,)})
         self._given_bandwidth = bandwidth
 
     def estimate(self, points: np.ndarray) -> dict[str, np.ndarray]:

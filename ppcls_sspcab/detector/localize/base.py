@@ -1,4 +1,4 @@
-"""What every localizer shares: values of cells in, a map at network resolution out."""
+"""The base of all localizers."""
 
 from __future__ import annotations
 
@@ -11,23 +11,21 @@ from paddle import nn
 from ppcls_sspcab.arch.features import FeatureReader
 from ppcls_sspcab.detector.fitted import FittedLayer
 from ppcls_sspcab.detector.localize.upsample import upsampling_matrix
-from ppcls_sspcab.errors import DataError, ModelError
 
 Features = Mapping[str, paddle.Tensor]
 DEFAULT_SMOOTHING = 1 / 64  # 4 pixels of 256, as in PaDiM (Defard et al., ICPR 2020)
 
 
 class Localizer(FittedLayer):
-    """Gives an anomaly map, larger where it is worse.
+    """Gives an anomaly map at the resolution of the network's input, larger where it is worse.
 
-    A subclass says in ``needs`` what it reads and defines :meth:`distances`; it may also define
-    :meth:`cells`, where that is not the first feature as it is, and :meth:`fit`.
+    A subclass names in ``needs`` the features that it reads and defines :meth:`distances`; it may
+    define :meth:`fit`, and :meth:`cells` where a cell is more than a place of the first feature.
 
     Args:
         network: as :class:`ppcls_sspcab.arch.features.FeatureReader` takes it.
         image_size: (H, W) of the network's input.
         smoothing: standard deviation of the blur, as a share of the shorter side.
-        shapes: as :class:`FittedLayer` takes them.
         cell_shape: (d, h, w) of what :meth:`cells` gives for a picture; H and W need not be
             multiples of h and w. Default: what it gives for features of zeros.
         upsampling: takes the pixels of a side, the cells along it and the blur's standard
@@ -51,13 +49,12 @@ class Localizer(FittedLayer):
         network: nn.Layer,
         image_size: Sequence[int],
         smoothing: float = DEFAULT_SMOOTHING,
-        shapes: Mapping[str, tuple[int | None, ...]] | None = None,
         cell_shape: Sequence[int] | None = None,
         upsampling: Callable[[int, int, float], np.ndarray] = upsampling_matrix,
     ) -> None:
         if not 0 <= smoothing <= 0.25:
             raise ValueError(f"smoothing must lie in 0..0.25, not {smoothing}")
-        super().__init__(shapes)
+        super().__init__()
         channels, *grid = cell_shape or self._shape_of_cells(network, image_size)
         self.channels = int(channels)
         self.grid = (int(grid[0]), int(grid[1]))
@@ -90,8 +87,7 @@ class Localizer(FittedLayer):
             cells: float32 [N, d, h, w], N >= 2, what :meth:`cells` gave.
 
         Raises:
-            DataError: fewer than 2 pictures.
-            ModelError: values that are not finite.
+            DataError, ModelError: as :meth:`FittedLayer.require_good`.
         """
 
     def distances(self, cells: paddle.Tensor) -> paddle.Tensor:
@@ -101,22 +97,6 @@ class Localizer(FittedLayer):
     def forward(self, cells: paddle.Tensor) -> paddle.Tensor:
         """float32 [N, d, h, w] -> anomaly map, float32 [N, H, W], not calibrated."""
         return paddle.matmul(paddle.matmul(self.rows, self.distances(cells)), self.columns)
-
-    def require_good(self, cells: np.ndarray) -> None:
-        """Raises what :meth:`fit` says of cells that nothing can be learnt from."""
-        kind = type(self).__name__
-        if cells.shape[1:] != self.cell_shape:
-            raise ModelError(
-                f"cells of shape {list(cells.shape)} do not fit a {kind} of "
-                f"[N, {', '.join(map(str, self.cell_shape))}]"
-            )
-        if len(cells) < 2:
-            raise DataError(f"{kind} needs at least 2 good pictures, got {len(cells)}")
-        if not np.isfinite(cells).all():
-            raise ModelError(
-                "the network gives features that are not finite for good pictures: its training "
-                "diverged, or its weights are damaged"
-            )
 
     def _shape_of_cells(self, network: nn.Layer, image_size: Sequence[int]) -> list[int]:
         kind = type(self).__name__

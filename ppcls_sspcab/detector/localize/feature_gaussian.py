@@ -19,19 +19,19 @@ from ppcls_sspcab.registry import LOCALIZERS
 
 AUTO_STRIDES = (4, 8)
 MAX_CELLS = 400
-# Shares of the covariance of all places in that of each place; 1 is one covariance for all.
+# Values of ``Fit.shrinkage`` that are tried; 1 is one covariance for all places.
 SHRINKAGES = (0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 0.95, 1.0)
 FOLDS = 4
-# Places that the choice is made on, evenly spread: neighbours say the same.
+# Places that the choice is made on, evenly spread: neighbours are nearly equal.
 TRIED_PLACES = 64
 
 
 class Fit(NamedTuple):
-    """How much the places have in common.
+    """What :func:`likeliest_fit` chooses.
 
     Attributes:
         shared_mean: one mean for all places (a texture) or one for each (an object).
-        shrinkage: in [0, 1], see ``SHRINKAGES``.
+        shrinkage: share of the covariance of all places in that of each place, in [0, 1].
     """
 
     shared_mean: bool
@@ -44,13 +44,11 @@ class FeatureGaussian(Localizer):
 
     The maps of several layers are brought to one grid of at most 400 cells, the finest of theirs
     or the coarsest halved, and projected to ``channels`` numbers by a fixed orthogonal matrix.
-    Each place has a mean and a covariance; the covariance is shrunk towards the one of all
-    places, and the means may be one, whichever good pictures are likeliest under when left out of
-    the fit. So ten pictures suffice, and a texture is treated as one.
+    Each place has a mean and a covariance, which is shrunk towards the covariance of all places;
+    the mean may be one for all places, as suits a texture. Cross-validation decides both, by the
+    likelihood of the good pictures that are left out of the fit; so ten pictures suffice.
 
     Args:
-        network: has a ``backbone``.
-        image_size: (H, W) of its input.
         layers: paths of layers of the backbone, or ``auto``: the last ones of stride 4 and 8.
             Deeper ones see further than the defect and smear it.
         channels: d, at most the channels of all layers together.
@@ -87,12 +85,11 @@ class FeatureGaussian(Localizer):
         if not 1 <= channels <= total:
             raise ValueError(f"channels must lie in 1..{total}, not {channels}")
         grid = _grid([size[2:] for size in sizes])
-        fitted: dict[str, tuple[int | None, ...]] = {
-            f"projection{index}": (channels, size[1], 1, 1) for index, size in enumerate(sizes)
-        }
-        fitted |= {"mean": (None, channels), "whitening": (None, channels, channels)}
-        super().__init__(network, image_size, smoothing, fitted, cell_shape=(channels, *grid))
+        super().__init__(network, image_size, smoothing, cell_shape=(channels, *grid))
         self.needs = needs
+        for index, size in enumerate(sizes):
+            self.declare({f"projection{index}": (channels, size[1], 1, 1)})
+        self.declare({"mean": (None, channels), "whitening": (None, channels, channels)})
         parts = np.split(orthogonal(total, channels), np.cumsum([s[1] for s in sizes])[:-1])
         for index, (part, size) in enumerate(zip(parts, sizes, strict=True)):
             self._hold(f"projection{index}", part.T[:, :, None, None])
@@ -118,7 +115,7 @@ class FeatureGaussian(Localizer):
         return planes.reshape([-1, found.shape[1], *self.grid])
 
     def fit(self, cells: np.ndarray) -> None:
-        self.require_good(cells)
+        self.require_good(cells, self.cell_shape)
         points = cells.reshape(len(cells), self.channels, -1).transpose(2, 0, 1)
         points = np.ascontiguousarray(points, np.float64)
         chosen = likeliest_fit(points[:: -(-len(points) // TRIED_PLACES)])
@@ -137,7 +134,7 @@ class FeatureGaussian(Localizer):
 
 
 def likeliest_fit(points: np.ndarray) -> Fit:
-    """The fit under which pictures that were left out of it are likeliest.
+    """The fit under which left-out pictures are likeliest, by cross-validation.
 
     Args:
         points: float64 [L, N, d], N >= 2 pictures at L places.

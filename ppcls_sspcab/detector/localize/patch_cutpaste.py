@@ -20,7 +20,7 @@ from ppcls_sspcab.registry import LOCALIZERS
 
 # What another order of the same sums may change, as a part of the largest value.
 EQUAL = 1e-4
-# Points that the Gaussian is fitted to: neighbouring patches say nearly the same.
+# Points that the Gaussian is fitted to: neighbouring patches are nearly equal.
 MAX_POINTS = 200_000
 
 Map = Callable[[paddle.Tensor], paddle.Tensor]
@@ -37,20 +37,19 @@ class PatchCutPaste(Localizer):
     (receptive-field upsampling).
 
     Where it gives the same, the network runs once over the whole picture and patches are windows
-    of its feature map; a network that pads its convolutions, as ResNets do, sees a patch's border
-    otherwise, and runs each patch by itself: at stride 4 that is some 150 pictures' work for one.
+    of its feature map. A network that pads its convolutions, as ResNets do, embeds a patch
+    differently there, and runs each patch by itself: at stride 4, 150 times the work.
 
     Args:
-        network: has ``embed``, and perhaps ``feature_map``.
-        image_size: (H, W) of the pictures.
+        network: where it has ``feature_map``, that may stand in for ``embed`` of each patch.
         patch_size: side of a patch in pixels, what the network was trained on.
         stride: pixels from one patch to the next.
         channels: d, at most the embedding's size.
         smoothing: standard deviation of the upsampling's Gaussian, as a share of the shorter side.
 
     Attributes:
-        window: (cells, cells) of the feature map that a patch covers and (cells, cells) from one
-            patch to the next, where the network runs once; None where each patch runs by itself.
+        window: where the network runs once, (h, w) of a patch and (h, w) from one patch to the
+            next, in cells of the feature map; None where each patch runs by itself.
 
     Raises:
         ValueError: a patch larger than the picture, or a value out of range.
@@ -96,7 +95,7 @@ class PatchCutPaste(Localizer):
         return points.transpose([0, 2, 1]).reshape([-1, self.channels, *self.grid])
 
     def fit(self, cells: np.ndarray) -> None:
-        self.require_good(cells)
+        self.require_good(cells, self.cell_shape)
         points = cells.transpose(0, 2, 3, 1).reshape(-1, self.channels)
         self.density.fit(points[:: -(-len(points) // MAX_POINTS)])
 

@@ -19,8 +19,6 @@ class SSPCABError(Localizer):
     is coarse; put a block in an earlier stage (``Arch.Block.replace``) for a finer one.
 
     Args:
-        network: has at least one block.
-        image_size: (H, W) of its input.
         smoothing: standard deviation of the upsampling's Gaussian, as a share of the shorter side.
 
     Raises:

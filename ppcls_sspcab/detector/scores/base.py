@@ -1,4 +1,4 @@
-"""What every image score shares."""
+"""The base of all image scores."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ DensityFactory = Callable[[], Density]
 class ImageScore(FittedLayer):
     """One number a picture, larger for worse parts.
 
-    A subclass defines :meth:`forward`, and :meth:`fit` if it learns something. A score that is
-    made of several numbers, each with a scale of its own, is a
-    :class:`ppcls_sspcab.detector.scores.composite.CompositeScore`.
+    A subclass defines :meth:`forward`, and :meth:`fit` if it learns something; one that is made of
+    several scores derives from :class:`ppcls_sspcab.detector.scores.composite.CompositeScore`.
 
     Attributes:
         needs: names of the features it reads, see
@@ -66,13 +65,13 @@ class ImageScore(FittedLayer):
         """Learns the location and scale of each part; called after :meth:`fit`.
 
         Args:
-            parts: float [N, P], what :meth:`parts` gave for good pictures that were not fitted to.
+            parts: float [N, P], of good pictures that were not fitted to.
         """
 
-    def candidates(self) -> dict[str, ImageScore]:
-        """By name, the scores of which one is to be chosen; here the score itself."""
-        return {type(self).__name__: self}
+    def candidates(self, parts: np.ndarray) -> dict[str, tuple[ImageScore, np.ndarray]]:
+        """By name, the scores of which one is to be chosen, each with its columns of the parts.
 
-    def split(self, parts: np.ndarray) -> list[np.ndarray]:
-        """Parts [N, P] of each candidate, [N, P of the candidate] each."""
-        return [parts]
+        Args:
+            parts: float [N, P].
+        """
+        return {type(self).__name__: (self, parts)}

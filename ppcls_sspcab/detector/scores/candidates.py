@@ -15,12 +15,11 @@ from ppcls_sspcab.registry import IMAGE_SCORES
 
 @IMAGE_SCORES.register_as("auto")
 class ScoreCandidates(CompositeScore):
-    """Several image scores fitted side by side; as a score, it is the first of them.
+    """Several image scores fitted side by side, of which held-out pictures choose one.
 
-    It only lives until one is chosen.
+    Until then its score is that of the first.
 
     Args:
-        density, network, image_size: what the candidates are built with.
         scores: sections of the candidates, each of another name.
     """
 
@@ -34,16 +33,14 @@ class ScoreCandidates(CompositeScore):
         super().__init__(density, network, image_size, scores, "Score.scores")
         self._names = [section["name"] for section in scores]
 
-    def candidates(self) -> dict[str, ImageScore]:
-        return dict(zip(self._names, self.members, strict=True))
+    def candidates(self, parts: np.ndarray) -> dict[str, tuple[ImageScore, np.ndarray]]:
+        ends = np.cumsum([member.part_count for member in self.members])
+        columns = np.split(parts, ends[:-1], axis=1)
+        return dict(zip(self._names, zip(self.members, columns, strict=True), strict=True))
 
     def standardize(self, parts: np.ndarray) -> None:
-        for member, columns in zip(self.members, self.split(parts), strict=True):
+        for member, columns in self.candidates(parts).values():
             member.standardize(columns)
 
     def combine(self, parts: paddle.Tensor) -> paddle.Tensor:
         return self.members[0].combine(parts[:, : self.members[0].part_count])
-
-    def split(self, parts: np.ndarray) -> list[np.ndarray]:
-        ends = np.cumsum([member.part_count for member in self.members])
-        return np.split(parts, ends[:-1], axis=1)

@@ -23,7 +23,6 @@ class CompositeScore(ImageScore):
         density, network, image_size: what the members are built with.
         sections: of the members, ``{name: ..., argument: value}`` each.
         key: key of the sections in the configuration, for errors.
-        shapes: as :class:`FittedLayer` takes them.
 
     Attributes:
         members: the scores, in the order of their sections.
@@ -36,9 +35,8 @@ class CompositeScore(ImageScore):
         image_size: list[int],
         sections: Sequence[Mapping[str, Any]],
         key: str,
-        shapes: Mapping[str, tuple[int | None, ...]] | None = None,
     ) -> None:
-        super().__init__(shapes)
+        super().__init__()
         known = {"density": density, "network": network, "image_size": image_size}
         self.members = nn.LayerList(
             [

@@ -11,8 +11,11 @@ from ppcls_sspcab.detector.scores.base import DensityFactory, Features, ImageSco
 from ppcls_sspcab.registry import IMAGE_SCORES
 
 
-class _DensityScore(ImageScore):
-    """The density's score of the one feature that it needs."""
+@IMAGE_SCORES.register_as("embedding")
+class EmbeddingScore(ImageScore):
+    """The density's score of the mean-pooled embedding, as the paper has it."""
+
+    needs = ("embedding",)
 
     def __init__(self, density: DensityFactory) -> None:
         super().__init__()
@@ -25,23 +28,8 @@ class _DensityScore(ImageScore):
         return self.density(features[self.needs[0]])
 
 
-@IMAGE_SCORES.register_as("embedding")
-class EmbeddingScore(_DensityScore):
-    """The density's score of the mean-pooled embedding, as the paper has it.
-
-    Args:
-        density: builds the density of section ``Density``.
-    """
-
-    needs = ("embedding",)
-
-
 @IMAGE_SCORES.register_as("embedding_max")
-class EmbeddingMaxScore(_DensityScore):
-    """The density's score of the max-pooled embedding: a small defect is not averaged away.
-
-    Args:
-        density: builds the density of section ``Density``.
-    """
+class EmbeddingMaxScore(EmbeddingScore):
+    """The density's score of the max-pooled embedding: a small defect is not averaged away."""
 
     needs = ("embedding_max",)

@@ -1,4 +1,4 @@
-"""Several image scores on one scale."""
+"""Several image scores, fused."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ class FusedScore(CompositeScore):
     """The mean, or the maximum, of scores brought to one scale by good pictures.
 
     Each part becomes ``(part - median) / spread``, with the median and the robust spread of its
-    values on good pictures that nothing was fitted to; bad pictures are never looked at.
+    values on good pictures that were not fitted to; bad pictures are never looked at.
 
     Args:
-        density, network, image_size: what the parts are built with.
         parts: names of scores, or sections with a ``name``.
-        combine: ``mean``; or ``max``: the part that is most alarmed decides, alone.
+        combine: ``mean``, or ``max``: the largest part decides alone.
 
     Buffers: ``median`` and ``spread``, float32 [P].
 
@@ -48,18 +47,14 @@ class FusedScore(CompositeScore):
         sections = [{"name": part} if isinstance(part, str) else part for part in parts]
         if any(section.get("name") == "fused" for section in sections):
             raise ValueError("a part cannot be 'fused' itself")
-        shapes = {"median": (len(parts),), "spread": (len(parts),)}
-        super().__init__(density, network, image_size, sections, "Score.parts", shapes)
+        super().__init__(density, network, image_size, sections, "Score.parts")
+        self.declare({"median": (len(parts),), "spread": (len(parts),)})
         self._by_mean = combine == "mean"
 
     def standardize(self, parts: np.ndarray) -> None:
         columns = np.asarray(parts, np.float64).T
-        self.load_arrays(
-            {
-                "median": np.median(columns, axis=1),
-                "spread": np.array([spread(column) for column in columns]),
-            }
-        )
+        spreads = np.array([spread(column) for column in columns])
+        self.load_arrays({"median": np.median(columns, axis=1), "spread": spreads})
 
     def combine(self, parts: paddle.Tensor) -> paddle.Tensor:
         deviations = (parts - self.median) / self.spread

@@ -1,4 +1,4 @@
-"""What the trained head says: how unlike an original picture this one is."""
+"""The log odds of the pretext task: CutPaste (Li et al., CVPR 2021), section 4.1."""
 
 from __future__ import annotations
 

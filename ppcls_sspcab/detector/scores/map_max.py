@@ -1,4 +1,4 @@
-"""The worst place of the anomaly map."""
+"""The largest values of the anomaly map."""
 
 from __future__ import annotations
 

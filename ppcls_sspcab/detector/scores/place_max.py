@@ -1,4 +1,4 @@
-"""The worst place of a feature map, under one Gaussian for all places."""
+"""The largest distance in a feature map, by one Gaussian for all places."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ppcls_sspcab.registry import IMAGE_SCORES
 
 # The middle of a ResNet, or the nearest that the backbone has.
 AUTO_STRIDES = (16, 8, 32, 4)
-# Places that the Gaussian is fitted to: neighbours say nearly the same.
+# Places that the Gaussian is fitted to: neighbours are nearly equal.
 MAX_POINTS = 100_000
 
 
@@ -29,8 +29,6 @@ class PlaceMaxScore(ImageScore):
     defects that pooling over the whole picture loses.
 
     Args:
-        network: has a ``backbone``.
-        image_size: (H, W) of its input.
         layer: path of a layer of the backbone, or ``auto``: the last one of stride 16, or of 8,
             32 or 4, where none is.
 

@@ -1,4 +1,4 @@
-"""What every method for a threshold shares: the scores it is given are checked."""
+"""The base of all threshold methods."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ppcls_sspcab.errors import DataError, ModelError
 
 
 class Threshold:
-    """From the image scores of pictures that nothing was fitted to, to a threshold.
+    """Finds a threshold by the image scores of pictures that were not fitted to.
 
     A subclass defines ``fit(good_scores)``, or ``fit(good_scores, bad_scores)`` if it needs scores
     of bad pictures too: float64 [N] and [M], finite, N and M >= 1. It returns a

@@ -1,4 +1,4 @@
-"""A threshold and how it was found."""
+"""Thresholds as values, and the scale of scores."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Calibration:
             ``normalized_score = 0.5 + 0.5 * softsign((score - threshold) / scale)``.
         method: name of the registered class that found it; :meth:`Threshold.calibrate` sets it.
         pictures: number of pictures it was found on; set there, too.
-        target_fpr: the share of good pictures that may be called anomalies, where one was asked.
+        target_fpr: the share of good pictures that may be called anomalies, where one was set.
         guaranteed: whether ``target_fpr`` holds for new good pictures, whatever the
             distribution of their scores, on the average over calibration sets.
-        note: one sentence for people.
+        note: how it was found, in a sentence.
     """
 
     threshold: float
@@ -35,7 +35,7 @@ class Calibration:
     note: str = ""
 
     def without_guarantee(self, reason: str) -> Calibration:
-        """The same threshold where the scores only nearly are those of new pictures."""
+        """The same threshold, not guaranteed: its scores are not those of new pictures."""
         if not self.guaranteed:
             return self
         return dataclasses.replace(self, guaranteed=False, note=reason)

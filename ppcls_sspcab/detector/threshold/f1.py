@@ -13,7 +13,7 @@ from ppcls_sspcab.registry import THRESHOLDS
 class F1Threshold(Threshold):
     """The threshold with the greatest F1 on a validation set which the user names.
 
-    It lies in the middle between two neighbouring scores; of equally good gaps the widest counts.
+    It lies in the middle between two neighbouring scores, of equally good ones the furthest apart.
     """
 
     def fit(self, good_scores: np.ndarray, bad_scores: np.ndarray) -> Calibration:

@@ -1,4 +1,4 @@
-"""Judging every good picture by what was fitted without it."""
+"""Cross-validation over the good pictures."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ppcls_sspcab.errors import DataError
 def out_of_fold(
     judge: Callable[[np.ndarray, np.ndarray], np.ndarray], count: int, folds: int, seed: int
 ) -> np.ndarray:
-    """Judges every good picture by what was fitted without it.
+    """Scores every good picture by what was fitted without it.
 
     The network has seen these pictures, and each fold's density is fitted on fewer of them than
     the final one, which raises their scores a little: a threshold found on them is usually
     cautious, but nothing is guaranteed (:meth:`Calibration.without_guarantee`).
 
     Args:
-        judge: takes the numbers of the pictures to fit to and of those to judge, int [M] and [K],
-            and returns what it says of the latter, float [K, ...].
+        judge: takes the numbers of the pictures to fit to and of those to score, int [M] and [K],
+            and returns values of the latter, float [K, ...].
         count: number of pictures, >= 3.
         folds: number of folds, >= 2; at most ``count`` are used.
         seed: of the shuffling.

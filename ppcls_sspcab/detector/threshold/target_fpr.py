@@ -21,7 +21,7 @@ class TargetFPR(Threshold):
     holds if the calibration pictures and the new ones are exchangeable, so the former may neither
     have trained the network nor fitted the density.
 
-    With ``k > n`` no finite threshold keeps the promise. The largest score, which a new good
+    With ``k > n`` no finite threshold keeps the rate. The largest score, which a new good
     picture exceeds with probability ``1 / (n + 1)``, is then raised by ``scale * log(1 /
     (target_fpr * (n + 1)))``: what takes an exponential tail of that scale down to
     ``target_fpr``. From 8 pictures on that is near the target for Gaussian scores and at most
@@ -41,7 +41,7 @@ class TargetFPR(Threshold):
 
     @property
     def pictures_needed(self) -> int:
-        """The fewest good pictures with which the promise can be kept."""
+        """The fewest good pictures with which the rate can be guaranteed."""
         rate = Fraction(str(self.target_fpr))
         return math.ceil((1 - rate) / rate)
 

@@ -133,16 +133,15 @@ def test_candidates_are_each_what_they_are_alone() -> None:
     both.fit(GOOD)
     parts = both.parts(features, paddle.to_tensor(MAPS)).numpy()
     both.standardize(parts)
-    candidates = both.candidates()
+    candidates = both.candidates(parts)
     assert list(candidates) == ["logit", "fused"]
-    for section, columns in zip(sections, both.split(parts), strict=True):
-        score = candidates[section["name"]]
+    for section, (score, columns) in zip(sections, candidates.values(), strict=True):
         alone = build(section)
         alone.fit(GOOD)
         alone.standardize(alone.parts(features, paddle.to_tensor(MAPS)).numpy())
         found = score.combine(paddle.to_tensor(columns)).numpy()
         np.testing.assert_allclose(found, run(alone), rtol=1e-5)
-    np.testing.assert_array_equal(run(both), run(candidates["logit"]))
+    np.testing.assert_array_equal(run(both), run(candidates["logit"][0]))
 
 
 def test_wrong_sections_are_named() -> None:
