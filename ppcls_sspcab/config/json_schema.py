@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from docstring_parser import parse
@@ -15,27 +16,11 @@ from docstring_parser.common import DocstringStyle
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
+from ppcls_sspcab import registry
 from ppcls_sspcab.arguments import hints_of, parameters_of
 from ppcls_sspcab.config.schema import Sections
 from ppcls_sspcab.image.preprocess import Preprocess
-from ppcls_sspcab.registry import (
-    ARCHITECTURES,
-    BACKBONES,
-    BLOCKS,
-    DATASETS,
-    DENSITIES,
-    HEADS,
-    IMAGE_SCORES,
-    LOCALIZERS,
-    LOSSES,
-    METRICS,
-    OPTIMIZERS,
-    POSTPROCESSES,
-    SCHEDULES,
-    THRESHOLDS,
-    TRANSFORMS,
-    Registry,
-)
+from ppcls_sspcab.registry import Registry
 
 Schema = dict[str, Any]
 
@@ -112,8 +97,8 @@ def _inlined(node: Any, definitions: Mapping[str, Schema]) -> Any:
         return _inlined(section, definitions)
     found = {}
     for key, value in node.items():
-        # Keys of the schema language; below "properties" the same words are names of keys.
-        if (key == "title" and isinstance(value, str)) or (key == "required"):
+        # Below "properties", "title" may be the name of a key.
+        if (key == "title" and isinstance(value, str)) or key == "required":
             continue
         found[key] = _inlined(value, definitions)
     if isinstance(found.get("description"), str):
@@ -123,37 +108,30 @@ def _inlined(node: Any, definitions: Mapping[str, Schema]) -> Any:
 
 def _describe_registered(sections: dict[str, Schema]) -> None:
     """Gives the sections that name registered classes their names and arguments."""
-    seen = ("network", "image_size")
     loader = sections["DataLoader"]["properties"]["Train"]["properties"]
     metric, infer = sections["Metric"]["properties"], sections["Infer"]["properties"]
     sections["Arch"] |= _architecture()
-    sections["Loss"]["properties"]["Train"] |= _listed(LOSSES, beside={"weight": _WEIGHT})
-    schedule = _named(SCHEDULES, given=("total_steps", "steps_per_epoch"))
+    sections["Loss"]["properties"]["Train"] |= _listed(registry.LOSSES, {"weight": _WEIGHT})
+    schedule = {
+        "description": "Learning rate over the steps that are really run.",
+        **_named(registry.SCHEDULES),
+    }
     sections["Optimizer"] |= _named(
-        OPTIMIZERS,
-        given=("parameters", "learning_rate", "weight_decay", "grad_clip"),
-        beside={
-            "lr": {"description": "Learning rate over the steps that are really run.", **schedule},
-            "regularizer": _REGULARIZER,
-            "clip_norm": _CLIP_NORM,
-        },
+        registry.OPTIMIZERS,
+        {"lr": schedule, "regularizer": _REGULARIZER, "clip_norm": _CLIP_NORM},
     )
     operations = {
         "description": "Augmentations, and last the transform that makes the views.",
-        **_listed(TRANSFORMS, by_name=True),
+        **_listed(registry.TRANSFORMS, by_name=True),
     }
-    loader["dataset"] |= _named(
-        DATASETS, given=("data_root", "category"), beside={"transform_ops": operations}
-    )
-    sections["Density"] |= _named(DENSITIES, given=("embedding_size",))
-    _describe_optional(
-        sections["Score"], _named(IMAGE_SCORES, given=(*seen, "density", "scores", "shapes"))
-    )
-    _describe_optional(sections["Localize"], _named(LOCALIZERS, given=seen))
+    loader["dataset"] |= _named(registry.DATASETS, {"transform_ops": operations})
+    sections["Density"] |= _named(registry.DENSITIES)
+    _describe_optional(sections["Score"], _named(registry.IMAGE_SCORES))
+    _describe_optional(sections["Localize"], _named(registry.LOCALIZERS))
     threshold = sections["Threshold"]
-    threshold |= _named(THRESHOLDS, beside=threshold["properties"])
-    _describe_optional(metric["Eval"], _listed(METRICS, given=("labels", "scores"), by_name=True))
-    _describe_optional(infer["PostProcess"], _named(POSTPROCESSES, given=("threshold", "scale")))
+    threshold |= _named(registry.THRESHOLDS, threshold["properties"])
+    _describe_optional(metric["Eval"], _listed(registry.METRICS, by_name=True))
+    _describe_optional(infer["PostProcess"], _named(registry.POSTPROCESSES))
 
 
 def _describe_optional(part: Schema, described: Schema) -> None:
@@ -162,15 +140,15 @@ def _describe_optional(part: Schema, described: Schema) -> None:
 
 
 def _architecture() -> Schema:
-    block = _named(BLOCKS, given=("channels",), beside={"replace": _REPLACE})
-    head = _named(HEADS, given=("embedding_size", "class_num"))
-    backbone = _named(BACKBONES)
+    block = _named(registry.BLOCKS, {"replace": _REPLACE})
+    head = _named(registry.HEADS)
+    backbone = _named(registry.BACKBONES)
     backbone["properties"]["name"] = {
         "description": "Also the name of any convolutional network of PaddleClas's.",
         "anyOf": [backbone["properties"]["name"], {"type": "string"}],
     }
     ignored = ("infer_output_key", "infer_add_softmax", "is_rec", "use_sync_bn")
-    architecture = _named(ARCHITECTURES, beside=dict.fromkeys(ignored, _PADDLECLAS))
+    architecture = _named(registry.ARCHITECTURES, dict.fromkeys(ignored, _PADDLECLAS))
     for choice in architecture["allOf"]:
         arguments = choice["then"]["properties"]
         for name, part in (
@@ -186,19 +164,15 @@ def _architecture() -> Schema:
     return architecture
 
 
-def _named(
-    registry: Registry, given: Sequence[str] = (), beside: Mapping[str, Schema] | None = None
-) -> Schema:
+def _named(kind: Registry, beside: Mapping[str, Schema] = MappingProxyType({})) -> Schema:
     """A mapping with the ``name`` of a registered class, and its arguments.
 
     Args:
-        given: arguments that the program gives.
         beside: keys of the mapping that are no arguments of the class.
     """
-    names, beside = registry.names(), dict(beside or {})
     choices = []
-    for name in names:
-        arguments = _arguments(registry.get(name), given)
+    for name in kind.names():
+        arguments = _arguments(kind, name)
         known: Schema = {"name": True, **dict.fromkeys(beside, True), **arguments["properties"]}
         choices.append(
             {
@@ -206,26 +180,22 @@ def _named(
                 "then": {**arguments, "properties": known},
             }
         )
-    kind = {"description": f"Name of the {registry.kind}.", "enum": names}
+    names = {"description": f"Name of the {kind.kind}.", "enum": kind.names()}
     return {
         "type": "object",
-        "properties": {"name": kind, **beside},
+        "properties": {"name": names, **beside},
         "additionalProperties": True,
         "allOf": choices,
     }
 
 
 def _listed(
-    registry: Registry,
-    given: Sequence[str] = (),
-    beside: Mapping[str, Schema] | None = None,
-    by_name: bool = False,
+    kind: Registry, beside: Mapping[str, Schema] = MappingProxyType({}), by_name: bool = False
 ) -> Schema:
     """A list of ``Name: {arguments}``, of names alone too with ``by_name``."""
-    beside = dict(beside or {})
     classes = {}
-    for name in registry.names():
-        arguments = _arguments(registry.get(name), given)
+    for name in kind.names():
+        arguments = _arguments(kind, name)
         classes[name] = {
             "type": ["object", "null"] if by_name else "object",
             **arguments,
@@ -239,24 +209,26 @@ def _listed(
         "minProperties": 1,
         "maxProperties": 1,
     }
-    items = {"anyOf": [{"enum": registry.names()}, item]} if by_name else item
+    items = {"anyOf": [{"enum": kind.names()}, item]} if by_name else item
     return {"type": "array", "items": items}
 
 
-def _arguments(entry: Callable[..., Any], given: Sequence[str]) -> Schema:
+def _arguments(kind: Registry, name: str) -> Schema:
     """The arguments of a class or function that a YAML may set, and what the class is."""
+    entry = kind.get(name)
+    given = kind.contract.given_to(entry) - {"pretrained"}  # which a YAML may set as well
     accepted, takes_any = parameters_of(entry)
     hints, texts = hints_of(entry), _documented(entry)
     properties = {}
-    for name, parameter in accepted.items():
-        if name in given:
+    for argument, parameter in accepted.items():
+        if argument in given:
             continue
-        properties[name] = _type_schema(hints.get(name, Any))
-        if name in texts:
-            properties[name]["description"] = texts[name]
-        if parameter.default is not inspect.Parameter.empty:
-            default = parameter.default
-            properties[name]["default"] = list(default) if isinstance(default, tuple) else default
+        found = properties[argument] = _type_schema(hints.get(argument, Any))
+        if argument in texts:
+            found["description"] = texts[argument]
+        default = parameter.default
+        if default is not inspect.Parameter.empty:
+            found["default"] = list(default) if isinstance(default, tuple) else default
     return {
         "description": _plain_text(parse(inspect.getdoc(entry) or "").short_description),
         "properties": properties,
