@@ -11,10 +11,10 @@ from ppcls_sspcab.utils.machine import cpu_threads
 
 
 def check_device(device: str) -> None:
-    """Does nothing for ``auto``, ``cpu`` and a ``gpu:NUMBER`` that this process may use.
+    """Refuses what is not ``auto``, ``cpu`` or a ``gpu:NUMBER`` that this process may use.
 
     Raises:
-        ConfigError: it is another word, or there is no such GPU.
+        ConfigError: another word, or no such GPU.
     """
     kind, _, number = device.partition(":")
     if device not in ("auto", "cpu") and not (kind == "gpu" and number.isdigit()):
