@@ -125,10 +125,10 @@ def shipped_config(name: str) -> Path | None:
 
 
 def check_category(name: str) -> None:
-    """Does nothing if a category's results stay within ``output_dir``.
+    """Refuses a category whose results would not lie in a folder below ``output_dir``.
 
     Raises:
-        ValueError: the name leads elsewhere.
+        ValueError: it is a path.
     """
     if name in (".", "..") or any(character in name for character in "/\\\0"):
         raise ValueError(
