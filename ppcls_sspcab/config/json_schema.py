@@ -9,78 +9,69 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from docstring_parser import parse
 from docstring_parser.common import DocstringStyle
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from pydantic.errors import PydanticUserError
 
 from ppcls_sspcab import registry
 from ppcls_sspcab.arguments import hints_of, parameters_of
-from ppcls_sspcab.config.schema import Sections
+from ppcls_sspcab.config.schema import Section, Sections
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.registry import Registry
 
 Schema = dict[str, Any]
 
-# Keys that stand beside a registered class's own arguments and that the program reads itself.
-_BASE: Schema = {
-    "description": "File, or files, whose keys this one inherits and overrides.",
-    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
-}
-_WEIGHT: Schema = {
-    "description": "Factor of the loss in the sum.",
-    "type": "number",
-    "minimum": 0,
-    "maximum": 1e6,
-}
-_REPLACE: Schema = {
-    "description": "Path of the convolution, or of several, whose place the block takes; `auto`: "
-    "the backbone's penultimate 3x3 convolution.",
-    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
-    "default": "auto",
-}
-_REGULARIZER: Schema = {
-    "description": "Weight decay, as in `{name: L2, coeff: 3.0e-5}`; null: none.",
-    "type": ["object", "null"],
-    "properties": {
-        "name": {"description": "The only one.", "const": "L2"},
-        "coeff": {
-            "description": "Factor of the decay.",
-            "type": "number",
-            "minimum": 0,
-            "maximum": 1,
-        },
-    },
-    "additionalProperties": False,
-    "default": None,
-}
-_CLIP_NORM: Schema = {
-    "description": "Bound of the gradient's global norm; null: none.",
-    "type": ["number", "null"],
-    "exclusiveMinimum": 0,
-    "default": None,
-}
-_PADDLECLAS: Schema = {"description": "A key of PaddleClas's engine; not read."}
+
+class _Regularizer(Section):
+    """Section ``Optimizer.regularizer``."""
+
+    name: Literal["L2"]
+    """The only one."""
+    coeff: float = Field(ge=0, le=1)
+    """Factor of the decay."""
+
+
+class _Beside(Section):
+    """Keys that stand beside a registered class's own arguments and that the program reads."""
+
+    base_files: str | list[str]
+    """File, or files, whose keys this one inherits and overrides."""
+    weight: float = Field(ge=0, le=1e6)
+    """Factor of the loss in the sum."""
+    replace: str | list[str] = "auto"
+    """Path of the convolution, or of several, whose place the block takes; `auto`: the backbone's
+    penultimate 3x3 convolution."""
+    regularizer: _Regularizer | None = None
+    """Weight decay, as in `{name: L2, coeff: 3.0e-5}`; null: none."""
+    clip_norm: float | None = Field(default=None, gt=0)
+    """Bound of the gradient's global norm; null: none."""
+    paddleclas: Any
+    """A key of PaddleClas's engine; not read."""
 
 
 def json_schema() -> Schema:
     """The schema (draft 2020-12) of all that is registered now: import plug-ins first."""
-    raw = Sections.model_json_schema()
-    required, definitions = raw["required"], raw["$defs"]
-    sections = {name: _inlined(part, definitions) for name, part in raw["properties"].items()}
+    sections, beside = _keys_of(Sections), _keys_of(_Beside)
+    required = [name for name, field in Sections.model_fields.items() if field.is_required()]
     for name, text in _documented(Preprocess).items():
         sections["Preprocess"]["properties"][name]["description"] = text
-    _describe_registered(sections)
+    _describe_registered(sections, beside)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Configuration of ppcls_sspcab",
         "type": "object",
-        "properties": {"_BASE_": _BASE, **sections},
+        "properties": {"_BASE_": beside["base_files"], **sections},
         "additionalProperties": False,
         "anyOf": [{"required": ["_BASE_"]}, {"required": required}],
     }
+
+
+def _keys_of(section: type[Section]) -> dict[str, Schema]:
+    schema = section.model_json_schema()
+    return _inlined(schema["properties"], schema.get("$defs", {}))
 
 
 def _inlined(node: Any, definitions: Mapping[str, Schema]) -> Any:
@@ -106,19 +97,20 @@ def _inlined(node: Any, definitions: Mapping[str, Schema]) -> Any:
     return found
 
 
-def _describe_registered(sections: dict[str, Schema]) -> None:
+def _describe_registered(sections: dict[str, Schema], beside: dict[str, Schema]) -> None:
     """Gives the sections that name registered classes their names and arguments."""
     loader = sections["DataLoader"]["properties"]["Train"]["properties"]
     metric, infer = sections["Metric"]["properties"], sections["Infer"]["properties"]
-    sections["Arch"] |= _architecture()
-    sections["Loss"]["properties"]["Train"] |= _listed(registry.LOSSES, {"weight": _WEIGHT})
+    sections["Arch"] |= _architecture(beside)
+    weight = {"weight": beside["weight"]}
+    sections["Loss"]["properties"]["Train"] |= _listed(registry.LOSSES, weight)
     schedule = {
         "description": "Learning rate over the steps that are really run.",
         **_named(registry.SCHEDULES),
     }
     sections["Optimizer"] |= _named(
         registry.OPTIMIZERS,
-        {"lr": schedule, "regularizer": _REGULARIZER, "clip_norm": _CLIP_NORM},
+        {"lr": schedule, **{name: beside[name] for name in ("regularizer", "clip_norm")}},
     )
     operations = {
         "description": "Augmentations, and last the transform that makes the views.",
@@ -139,8 +131,8 @@ def _describe_optional(part: Schema, described: Schema) -> None:
     part["anyOf"] = [described, {"type": "null"}]
 
 
-def _architecture() -> Schema:
-    block = _named(registry.BLOCKS, {"replace": _REPLACE})
+def _architecture(beside: dict[str, Schema]) -> Schema:
+    block = _named(registry.BLOCKS, {"replace": beside["replace"]})
     head = _named(registry.HEADS)
     backbone = _named(registry.BACKBONES)
     backbone["properties"]["name"] = {
@@ -148,7 +140,7 @@ def _architecture() -> Schema:
         "anyOf": [backbone["properties"]["name"], {"type": "string"}],
     }
     ignored = ("infer_output_key", "infer_add_softmax", "is_rec", "use_sync_bn")
-    architecture = _named(registry.ARCHITECTURES, dict.fromkeys(ignored, _PADDLECLAS))
+    architecture = _named(registry.ARCHITECTURES, dict.fromkeys(ignored, beside["paddleclas"]))
     for choice in architecture["allOf"]:
         arguments = choice["then"]["properties"]
         for name, part in (

@@ -10,15 +10,6 @@ from ppcls_sspcab.paths import RunFolder
 from ppcls_sspcab.utils.files import atomic_write, write_json
 from ppcls_sspcab.utils.table import UNKNOWN, csv_table, flat, interval, markdown_table, number
 
-TITLES = {
-    "image_auroc": "image AUROC",
-    "image_aupr": "image AUPR",
-    "f1": "F1",
-    "f1_max": "F1, best possible",
-    "false_alarm_rate": "false-alarm rate",
-    "detection_rate": "detection rate",
-    "accuracy": "accuracy",
-}
 PIXEL_TITLES = {
     "pixel_auroc": "pixel AUROC",
     "aupro": "AUPRO to 30 %",
@@ -67,7 +58,7 @@ def metric_rows(results: Results) -> list[tuple[str, str, str]]:
     """Title, value and 95 % interval of every metric, as texts."""
     values = {name: getattr(results, name) for name in METRICS} | results.metrics
     rows = [
-        (TITLES.get(name, name), number(value), interval(results.intervals[name]))
+        (METRICS.get(name, name), number(value), interval(results.intervals[name]))
         for name, value in values.items()
     ]
     if results.pixel is not None:
@@ -107,7 +98,7 @@ def summary_table(results: Sequence[Results]) -> str:
     ]
     totals = (sum(result.counts[kind] for result in results) for kind in ("good", "bad"))
     means = (f"**{number(value)}**" for value in mean_values(results).values())
-    header = ["category", "good", "bad", *TITLES.values()]
+    header = ["category", "good", "bad", *METRICS.values()]
     return markdown_table(header, [*rows, ("**mean**", *totals, *means)]) + "\n"
 
 

@@ -1,10 +1,9 @@
-"""The devices of a study: what each one's runs get as configuration and environment."""
+"""The devices of a study, and the environment of the runs on each."""
 
 from __future__ import annotations
 
 import os
 
-from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.utils.launcher import missing_settings
 from ppcls_sspcab.utils.machine import cpu_threads
@@ -20,11 +19,6 @@ def check_device(device: str) -> None:
     if device not in ("auto", "cpu") and not (kind == "gpu" and number.isdigit()):
         raise ConfigError("--devices", f"each must be auto, cpu or gpu:NUMBER, not {device!r}")
     environment_for(device, 1)
-
-
-def config_for(device: str, config: Config) -> Config:
-    """The configuration with that device; ``auto`` leaves it as it is."""
-    return config if device == "auto" else config.with_values(device=device.partition(":")[0])
 
 
 def environment_for(device: str, workers: int) -> dict[str, str]:
