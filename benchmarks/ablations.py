@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import common
 from ppcls_sspcab.detector.file import load_detector
-from ppcls_sspcab.utils.files import atomic_write
+from ppcls_sspcab.utils.files import atomic_write, write_json
 from ppcls_sspcab.utils.launcher import launch
 from ppcls_sspcab.utils.machine import machine
 from ppcls_sspcab.utils.table import markdown_table, mean_and_spread
@@ -95,7 +95,8 @@ def main() -> int:
     if options.verb == "run" and not (options.data and options.pretrained):
         parser.error("run needs --data and --pretrained")
     if options.verb == "collect":
-        found = [json.loads(path.read_text("utf-8")) for path in _figures(options.work)]
+        paths = sorted(Path(options.work).glob(f"*/seed_*/*/{FIGURES}"))
+        found = [json.loads(path.read_text("utf-8")) for path in paths]
         atomic_write(STORE, json.dumps(found, indent=1) + "\n")
         return 0
     if options.verb == "print":
@@ -143,11 +144,7 @@ def _run(name: str, category: str, seed: int, options: argparse.Namespace) -> No
         "seconds": time.monotonic() - started,
         "machine": machine(),
     }
-    atomic_write(path, json.dumps(result, indent=2) + "\n")
-
-
-def _figures(work: str) -> list[Path]:
-    return sorted(Path(work).glob(f"*/seed_*/*/{FIGURES}"))
+    write_json(path, result)
 
 
 def table() -> str:
@@ -179,9 +176,11 @@ def table() -> str:
 
 def _paired(runs: list[dict[str, Any]], recipe: list[dict[str, Any]]) -> list[float]:
     """How much more ``fused`` has than in the recipe's run of the same category and seed."""
-    of = {(run["category"], run["seed"]): run["image_auroc"]["fused"] for run in recipe}
-    pairs = [((run["category"], run["seed"]), run["image_auroc"]["fused"]) for run in runs]
-    return [auroc - of[key] for key, auroc in pairs if key in of]
+    own, of = (
+        {(run["category"], run["seed"]): run["image_auroc"]["fused"] for run in each}
+        for each in (runs, recipe)
+    )
+    return [auroc - of[key] for key, auroc in own.items() if key in of]
 
 
 if __name__ == "__main__":

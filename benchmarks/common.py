@@ -17,9 +17,12 @@ import numpy as np
 from PIL import Image
 
 from ppcls_sspcab.utils.files import atomic_write
+from ppcls_sspcab.utils.launcher import launch
 from ppcls_sspcab.utils.machine import machine
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+_LOAD_BEFORE = os.getloadavg()[0]
+_ANSWER = "answer "  # Paddle's libraries print to standard output as well
 # What decides how fast Paddle runs: the launcher's, and those that would hide it.
 _SPEED_VARIABLES = ("OMP_", "MKL_", "MALLOC_", "PPCLS_SSPCAB_", "KMP_", "GOMP_", "OPENBLAS_")
 
@@ -52,7 +55,7 @@ class Worker:
         )
 
     def ask(self, word: str) -> Any:
-        """The worker's answer.
+        """The worker's answer, any value of JSON.
 
         Raises:
             RuntimeError: the process has ended; its own message is on standard error.
@@ -70,9 +73,6 @@ class Worker:
         assert self._process.stdin
         self._process.stdin.close()
         self._process.wait()
-
-
-_ANSWER = "answer "  # Paddle's libraries print to standard output as well
 
 
 def serve(answers: Mapping[str, Callable[[], Any]]) -> None:
@@ -121,33 +121,35 @@ def parser(text: str) -> argparse.ArgumentParser:
     return found
 
 
-def publish(title: str, parts: Sequence[str], output: str | None, load: float) -> None:
+def parsed(found: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options; a worker restarts in the launcher's environment first."""
+    options = found.parse_args()
+    if options.worker:
+        launch()
+    return options
+
+
+def publish(title: str, parts: Sequence[str], output: str | None) -> None:
     """Prints the page, with how it was made, and writes it.
 
     Args:
         title: heading.
         parts: paragraphs and tables.
         output: file, or None.
-        load: the load average before the measurement.
     """
-    arguments = sys.argv[1:]
-    if output:  # where the page lies says nothing about the figures
-        place = arguments.index("--output") if "--output" in arguments else -1
-        arguments = arguments[:place] + arguments[place + 2 :] if place >= 0 else arguments
-    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *_short(arguments)])
+    arguments = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
+    if "--output" in arguments:  # where the page lies says nothing about the figures
+        place = arguments.index("--output")
+        del arguments[place : place + 2]
+    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
     made = (
-        f"Made by `{command}` on {machine()}. Load average before and after: {load:.1f}, "
+        f"Made by `{command}` on {machine()}. Load average before and after: {_LOAD_BEFORE:.1f}, "
         f"{os.getloadavg()[0]:.1f}. Medians; ratios are medians of the rounds' own ratios."
     )
     text = "\n\n".join([f"# {title}", made, *parts]) + "\n"
     print(text, end="")
     if output:
         atomic_write(output, text)
-
-
-def _short(arguments: Sequence[str]) -> list[str]:
-    """Without the folders of this machine."""
-    return [Path(word).name if word.startswith("/") else word for word in arguments]
 
 
 def write_category(

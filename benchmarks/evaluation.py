@@ -7,12 +7,11 @@ environment that nobody has tuned and once in the launcher's.
 
 from __future__ import annotations
 
-import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -34,15 +33,11 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=256, help="side of a picture, pixels")
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--data", help="folder of the pictures; workers only")
-    options = parser.parse_args()
+    options = common.parsed(parser)
     if options.worker:
-        from ppcls_sspcab.utils.launcher import launch
-
-        launch()
         run = Run(options.worker != OURS, Path(options.data), options.size)
         common.serve({"warm up": run.warm_up, "run": run})
         return 0
-    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         half = options.pictures // 2
         common.write_category(
@@ -50,7 +45,7 @@ def main() -> int:
         )
         seconds = _measure(options, folder)
     title = f"Fit and evaluation of {options.pictures} pictures of {options.size} px"
-    common.publish(title, [_table(seconds)], options.output, load)
+    common.publish(title, [_table(seconds)], options.output)
     return 0
 
 
@@ -67,10 +62,9 @@ def _measure(options: Any, folder: str) -> dict[str, dict[str, list[float]]]:
             found[name].setdefault(part, []).append(seconds)
         return found[name]["whole"][-1]
 
-    calls: dict[str, Callable[[], float]] = {name: partial(run, name) for name in workers}
     for worker in workers.values():
         worker.ask("warm up")
-    common.in_turns(calls, options.rounds, warm_up=0)
+    common.in_turns({name: partial(run, name) for name in workers}, options.rounds, warm_up=0)
     for worker in workers.values():
         worker.close()
     return found

@@ -6,7 +6,6 @@ in a process of its own, on generated pictures.
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
@@ -35,17 +34,13 @@ def main() -> int:
     parser.add_argument("--small-cache", type=int, default=16, help="MiB")
     parser.add_argument("--data", help="folder of the pictures; workers only")
     parser.add_argument("--cache", type=int, help="MiB; workers only")
-    options = parser.parse_args()
+    options = common.parsed(parser)
     if options.worker:
-        from ppcls_sspcab.utils.launcher import launch
-
-        launch()
         common.serve({"run": partial(_run, options.worker, options)})
         return 0
-    load = os.getloadavg()[0]
     parts = ["## Pictures", *_pictures(options), "## Categories", *_categories(options)]
     title = f"Growth: pictures of {options.size} px, two training steps each"
-    common.publish(title, parts, options.output, load)
+    common.publish(title, parts, options.output)
     return 0
 
 

@@ -7,7 +7,6 @@ Score={name: embedding}`` from the same checkpoint.
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -49,7 +48,6 @@ def main() -> int:
     options.add_argument("--without", dest="plain", required=True, metavar="DIR")
     given = options.parse_args()
     launch()
-    load = os.getloadavg()[0]
     rows = []
     for backend in ("paddle", "onnx"):
         mapped, run_mapped = runner(given.mapped, backend)
@@ -64,7 +62,7 @@ def main() -> int:
             milliseconds = f"{np.median(found[name]):.1f}"
             rows.append([backend, score, kind, milliseconds, relative, met])
     header = ["runtime", "image score", "map", "ms", "times", f"at most {TARGET}x"]
-    publish("The cost of the map", [markdown_table(header, rows)], given.output, load)
+    publish("The cost of the map", [markdown_table(header, rows)], given.output)
     return 0
 
 

@@ -1,9 +1,10 @@
 """The 15 categories of MVTec AD beside the figures that others have published.
 
 ``python benchmarks/mvtec_table.py run --data ROOT --devices gpu:0`` runs ``ppcls-sspcab study``
-with ``configs/mvtec/short.yaml`` (``--recipe paper`` for the full length, ``both``), resuming what
-it finds in the output folder, and prints the table; ``print`` only prints it. The published figures
-and their sources stand in ``mvtec_published.json``. Not run on a GPU by this project yet.
+with ``configs/mvtec/short.yaml`` (``--recipe paper`` for the full length, ``both``) and the options
+given, resuming what it finds in the output folder, and prints the table; ``print`` only prints it.
+The published figures and their sources stand in ``mvtec_published.json``. Not run on a GPU by this
+project yet.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ PUBLISHED = HERE / "mvtec_published.json"
 RECIPES = {"short": ["short"], "paper": ["paper"], "both": ["paper", "short"]}
 
 
-def table(output: Path) -> str:
+def table(output: str) -> str:
     """The Markdown table of a study's folder, in per cent, with the sources below it.
 
     A dash stands where a category has no result; the mean is only given over all 15.
@@ -51,11 +52,8 @@ def table(output: Path) -> str:
         for n, column in enumerate(published, 1)
     ]
     text = markdown_table([*header, *(f"**{config}**, here" for config in own)], rows)
-    return (
-        text
-        + "\n\nImage AUROC, %; ours: mean ± standard deviation over the seeds.\n\n"
-        + ("\n\n".join(notes))
-    )
+    explained = "Image AUROC, %; ours: mean ± standard deviation over the seeds."
+    return "\n\n".join([text, explained, *notes])
 
 
 def _figure(row: dict[str, Any] | None) -> str:
@@ -70,25 +68,16 @@ def main() -> int:
     """Runs the verb of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("verb", choices=["run", "print"])
-    parser.add_argument("--output", type=Path, default=Path("study_output/mvtec"))
-    parser.add_argument("--data", help="folder of the 15 categories")
+    parser.add_argument("--output", default="study_output/mvtec")
     parser.add_argument("--recipe", choices=list(RECIPES), default="short")
-    parser.add_argument("--seeds", default="3")
-    parser.add_argument("--devices", default="auto")
-    parser.add_argument("--diagnose", action="store_true")
-    parser.add_argument("-o", "--override", action="append", default=[], metavar="KEY=VALUE")
-    options = parser.parse_args()
+    options, of_study = parser.parse_known_args()
     code = 0
     if options.verb == "run":
-        if options.data is None:
-            parser.error("run needs --data ROOT")
-        words = ["study", "--data", options.data, "--output", str(options.output)]
-        words += ["--seeds", options.seeds, "--devices", options.devices]
         for name in RECIPES[options.recipe]:
-            words += ["-c", str(CONFIGS / f"{name}.yaml")]
-        for override in options.override:
-            words += ["-o", override]
-        code = verb(words + ["--diagnose"] * options.diagnose)
+            of_study += ["-c", str(CONFIGS / f"{name}.yaml")]
+        code = verb(["study", "--output", options.output, *of_study])
+    elif of_study:
+        parser.error(f"print takes no {' '.join(of_study)}")
     if StudyFolder(options.output).json.is_file():
         print(table(options.output))
     elif code == 0:

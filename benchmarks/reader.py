@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import random
 import statistics
 import sys
@@ -39,29 +38,23 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=8, help="of the training that may wait")
     parser.add_argument("--batch", type=int, default=8, help="its source pictures a step")
     parser.add_argument("--data", help="folder of the pictures; workers only")
-    options = parser.parse_args()
+    options = common.parsed(parser)
     if options.worker:
-        from ppcls_sspcab.utils.launcher import launch
-
-        launch()
         _serve(options)
         return 0
-    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         common.write_category(Path(folder), "noise", options.pictures, 1, 1, options.size)
         words = ["--size", str(options.size), "--triples", str(options.triples), "--data", folder]
         words += ["--steps", str(options.steps), "--batch", str(options.batch)]
         parts = [_speed(options, words), _waiting(words)]
     title = f"The reader: 3-way triples of {options.size} px from pictures in memory"
-    common.publish(title, parts, options.output, load)
+    common.publish(title, parts, options.output)
     return 0
 
 
 def _speed(options: Any, words: list[str]) -> str:
     worker = common.own_worker(__file__, ["--worker", "read", *words], launcher=True)
-    calls: dict[str, Callable[[], float]] = {
-        name: partial(worker.ask, name) for name in (REFERENCE, OURS)
-    }
+    calls = {name: partial(worker.ask, name) for name in (REFERENCE, OURS)}
     seconds = common.in_turns(calls, options.rounds)
     worker.close()
     rows = []
@@ -77,8 +70,7 @@ def _waiting(words: list[str]) -> str:
     rows = []
     for recipe in ("full", "frozen"):
         worker = common.own_worker(__file__, ["--worker", recipe, *words], launcher=True)
-        # The first step starts the workers.
-        steps = [(wait, whole) for wait, whole in worker.ask("train")[1:]]
+        steps = worker.ask("train")[1:]  # the first one starts the workers
         worker.close()
         shares = [wait / whole for wait, whole in steps]
         whole = statistics.median(whole for _, whole in steps)

@@ -11,12 +11,10 @@ makes its steps several times longer, which would flatter us. We are compared wi
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,7 @@ TORCHES: dict[str, dict[str, str]] = {
     f"{TORCH}, threads that do not spin": {"GOMP_SPINCOUNT": "0"},
 }
 RECIPES = {"full": "null", "frozen": "[conv1, bn1, layer1, layer2]"}
+HEADINGS = {"full": "All layers trained", "frozen": "Stem, layer1 and layer2 frozen"}
 TARGET_PLAIN, TARGET_TORCH, LEAST_TORCH = 2.5, 1.0, 0.6
 
 
@@ -42,20 +41,16 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=256, help="side of a picture, pixels")
     parser.add_argument("--torch-python", metavar="PATH", help="Python that has PyTorch")
     parser.add_argument("--recipe", choices=RECIPES, help="only this one; default: both")
-    options = parser.parse_args()
+    options = common.parsed(parser)
     if options.worker:
-        from ppcls_sspcab.utils.launcher import launch
-
-        launch()
         step = PaddleStep(options.worker, options.recipe, options.views, options.size)
         common.serve({"step": step, "profile": step.profile, "limit": step.limit})
         return 0
-    load = os.getloadavg()[0]
     parts = []
     for recipe in [options.recipe] if options.recipe else RECIPES:
         parts += _compare(options, recipe)
     title = f"A training step: {options.views} views of {options.size} px, ResNet-18 with SSPCAB"
-    common.publish(title, parts, options.output, load)
+    common.publish(title, parts, options.output)
     return 0
 
 
@@ -70,19 +65,13 @@ def _compare(options: Any, recipe: str) -> list[str]:
         command = [options.torch_python, str(script), *words]
         for name, settings in TORCHES.items():
             workers[name] = common.Worker(command, launcher=False, settings=settings)
-    calls: dict[str, Callable[[], float]] = {
-        name: partial(worker.ask, "step") for name, worker in workers.items()
-    }
+    calls = {name: partial(worker.ask, "step") for name, worker in workers.items()}
     seconds = common.in_turns(calls, options.rounds)
     limits = {name: workers[name].ask("limit") for name in (PLAIN, OURS)}
     profile = workers[OURS].ask("profile")
     for worker in workers.values():
         worker.close()
-    return [f"## {_heading(recipe)}", *_tables(recipe, seconds, limits, profile)]
-
-
-def _heading(recipe: str) -> str:
-    return {"full": "All layers trained", "frozen": "Stem, layer1 and layer2 frozen"}[recipe]
+    return [f"## {HEADINGS[recipe]}", *_tables(recipe, seconds, limits, profile)]
 
 
 def _tables(recipe: str, seconds: dict, limits: dict, profile: dict) -> list[str]:
@@ -116,19 +105,16 @@ def _tables(recipe: str, seconds: dict, limits: dict, profile: dict) -> list[str
         f"{limits[OURS]['numpy'] / 1e9:.0f}. At numpy's speed the step would take {ideal:.2f} s: "
         f"our fastest takes {fastest / ideal:.1f} times as long."
     )
-    parts = markdown_table(
-        ["part of our step", "s", "share"], _shares(profile["parts"], len(profile["parts"]))
-    )
-    operators = markdown_table(
-        ["operator of Paddle", "s", "share"], _shares(profile["kernels"], 10)
-    )
-    return [comparison, distance, parts, operators]
+    parts = _shares("part of our step", profile["parts"])
+    return [comparison, distance, parts, _shares("operator of Paddle", profile["kernels"])]
 
 
-def _shares(seconds: dict[str, float], most: int) -> list[list[str]]:
+def _shares(title: str, seconds: dict[str, float]) -> str:
+    """A table of the ten longest."""
     whole = sum(seconds.values())
-    longest = sorted(seconds.items(), key=lambda pair: -pair[1])[:most]
-    return [[name, f"{value:.3f}", f"{value / whole:.0%}"] for name, value in longest]
+    longest = sorted(seconds.items(), key=lambda pair: -pair[1])[:10]
+    rows = [[name, f"{value:.3f}", f"{value / whole:.0%}"] for name, value in longest]
+    return markdown_table([title, "s", "share"], rows)
 
 
 class PaddleStep:

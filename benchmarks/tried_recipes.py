@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ppcls_sspcab.utils.files import write_json
 from ppcls_sspcab.utils.table import markdown_table, mean_and_spread
 
 STORE = Path(__file__).resolve().parents[1] / "docs" / "results" / "runs"
@@ -27,9 +28,7 @@ def collect(output_dirs: list[Path]) -> None:
             protocol["data_root"] = Path(protocol["data_root"]).name
             steps = f"{protocol['steps']}x{protocol['source_images_per_step']}"
             name = f"{results['category']}_{steps}_seed_{protocol['seed']}.json"
-            STORE.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(results, indent=2, ensure_ascii=False)
-            (STORE / name).write_text(text + "\n", encoding="utf-8")
+            write_json(STORE / name, results)
 
 
 Recipe = tuple[int, int]  # steps, and source pictures of a step

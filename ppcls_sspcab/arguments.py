@@ -75,10 +75,10 @@ def check_arguments(
 
 
 def refuse_misspelt(section: Mapping[str, Any], known: Sequence[str], key: str) -> None:
-    """Refuses keys that are nearly, but not quite, one that no constructor checks.
+    """Refuses misspelt keys in a section whose other keys are checked elsewhere.
 
     Raises:
-        ConfigError: such a key, with what it should be.
+        ConfigError: a key that is nearly, but not quite, a known one.
     """
     for word in map(str, section):
         near = difflib.get_close_matches(word, known, n=1, cutoff=0.85)
@@ -107,18 +107,20 @@ def check_type(value: Any, hint: Any, key: str) -> None:
         raise _wrong_type(errors, hint, key)
 
 
+def items_of(value: Any) -> Iterable[tuple[Any, Any]]:
+    """Keys and values of a mapping, numbers and items of a list; nothing of other values."""
+    if isinstance(value, Mapping):
+        return value.items()
+    return enumerate(value) if isinstance(value, (list, tuple)) else ()
+
+
 def refuse_extremes(value: Any, key: str) -> None:
-    """Does nothing if all numbers within a value are finite and fit into float32 and int64.
+    """Refuses numbers, also within mappings and lists, that float32 or int64 cannot hold.
 
     Raises:
-        ConfigError: one that does not, by its own dotted key.
+        ConfigError: an infinity, NaN or too large a number, by its own dotted key.
     """
-    items: Iterable[tuple[Any, Any]] = ()
-    if isinstance(value, Mapping):
-        items = value.items()
-    elif isinstance(value, (list, tuple)):
-        items = enumerate(value)
-    for name, item in items:
+    for name, item in items_of(value):
         refuse_extremes(item, f"{key}.{name}" if key else str(name))
     if isinstance(value, (int, float)):
         largest = _LARGEST_INT if isinstance(value, int) else _LARGEST_FLOAT

@@ -19,7 +19,7 @@ class Contract:
     Attributes:
         text: what a class takes and returns, for people.
         base: the class it derives from, as ``package.module.Class``; None where any will do.
-        takes: arguments that the program passes by name and that it may not leave out.
+        takes: arguments that the program passes by name; it may leave out those in brackets.
         methods: what it must define itself, with the arguments that the program passes by
             position, those in brackets perhaps; ``__call__`` of a function is the function.
         class_methods: the same of what is called on the class.
@@ -38,9 +38,9 @@ class Contract:
         base = _imported(self.base) if self.base else None
         if base is not None and not (inspect.isclass(entry) and issubclass(entry, base)):
             return f"must derive from {self.base}"
+        accepted, takes_any = parameters_of(entry)
         for name in self.takes:
-            accepted, takes_any = parameters_of(entry)
-            if name not in accepted and not takes_any:
+            if name not in accepted and not takes_any and not name.startswith("["):
                 return f"must take the argument {name!r}"
         for name, arguments in self.methods.items():
             method = _own(entry, name, base)
@@ -52,6 +52,11 @@ class Contract:
             if method is None or not _can_be_called(method, arguments):
                 return f"must define the class method {_call(name, arguments)}"
         return None
+
+    def given_to(self, entry: Callable[..., Any]) -> set[str]:
+        """Names of the arguments that the program passes; the others are the configuration's."""
+        called = () if inspect.isclass(entry) else self.methods.get("__call__", ())
+        return {name.strip("[]") for name in (*self.takes, *called)}
 
     def breach_of_object(self, built: object) -> str | None:
         """What an object that was built lacks, as the end of a sentence."""

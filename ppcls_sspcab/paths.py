@@ -18,23 +18,9 @@ INT8_FILE = "model_int8.onnx"
 
 
 class RunFolder:
-    """``<output_dir>/<category>``: what training, evaluating and exporting one category write.
+    """``<output_dir>/<category>``: what training, evaluating and exporting one category write."""
 
-    Attributes:
-        root: the folder itself.
-        config: the whole configuration, inheritance resolved.
-        train_log, train_csv: the training's log, and its figures a row a line of the log.
-        visualdl: folder of the VisualDL scalars.
-        detector: the trained, calibrated detector.
-        inference: folder of the exported model.
-        results_json, results_csv, results_md: what an evaluation found.
-        plots: folder of the evaluation's plots.
-        report: the page of ``eval --report``.
-        predictions: scores that the demo writes.
-        diagnosis: the best figure on the test pictures while training; no result.
-    """
-
-    # Half files of a killed run, as patterns: only who holds the folder's lock writes them.
+    # Unfinished files of a killed run; only the holder of the folder's lock writes such files.
     UNFINISHED: ClassVar[tuple[str, ...]] = (
         "checkpoints/.*.part",
         "plots/.*.part",
@@ -48,19 +34,19 @@ class RunFolder:
 
     def __init__(self, output_dir: str, category: str) -> None:
         self.root = Path(output_dir) / category
-        self.config = self.root / "config.yaml"
+        self.config = self.root / "config.yaml"  # the whole one, inheritance resolved
         self.train_log = self.root / "train.log"
-        self.train_csv = self.root / "train.csv"
+        self.train_csv = self.root / "train.csv"  # its figures, a row for each line of the log
         self.visualdl = self.root / "vdl"
         self.detector = self.root / "detector.safetensors"
-        self.inference = self.root / "inference"
+        self.inference = self.root / "inference"  # folder of the exported model
         self.results_json = self.root / "results.json"
         self.results_csv = self.root / "results.csv"
         self.results_md = self.root / "results.md"
         self.plots = self.root / "plots"
         self.report = self.root / "report.html"
-        self.predictions = self.root / "predictions.jsonl"
-        self.diagnosis = self.root / "diagnosis.json"
+        self.predictions = self.root / "predictions.jsonl"  # of the demo
+        self.diagnosis = self.root / "diagnosis.json"  # best AUROC on the test set; no result
 
     def checkpoint(self, name: str) -> Path:
         """The checkpoint ``latest``, ``best`` or ``epoch_N``."""
@@ -73,27 +59,17 @@ def summary_file(output_dir: str) -> Path:
 
 
 class StudyRunFolder(RunFolder):
-    """The folder of one run of a study: :class:`RunFolder`, and how the run itself went.
-
-    Attributes:
-        run_config: the run's configuration, before training resolves it.
-        run_state: whether it runs, ended or failed, how long it took and what memory.
-        run_log: everything that its process printed.
-    """
+    """The folder of one run of a study: :class:`RunFolder`, and how the run itself went."""
 
     def __init__(self, output_dir: str, category: str) -> None:
         super().__init__(output_dir, category)
         self.run_config = self.root / "run.yaml"
-        self.run_state = self.root / "run.json"
-        self.run_log = self.root / "run.log"
+        self.run_state = self.root / "run.json"  # done or failed, seconds and memory
+        self.run_log = self.root / "run.log"  # everything that its process printed
 
 
 class StudyFolder:
-    """What a study writes: its runs, and the tables over them.
-
-    Attributes:
-        csv, json, markdown, page: the tables, the last one as a page of HTML.
-    """
+    """What a study writes: its runs, and the tables over them."""
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root)
@@ -108,14 +84,7 @@ class StudyFolder:
 
 
 def shipped_config(name: str) -> Path | None:
-    """A configuration that travels with the package.
-
-    Args:
-        name: its path below ``configs/``, such as ``cutpaste_sspcab_cpu.yaml``.
-
-    Returns:
-        the file, or None if there is none of this name.
-    """
+    """The file ``name`` below ``configs/``, which travels with the package; None without one."""
     package = Path(__file__).resolve().parent
     installed = package / "configs"
     # In a checkout configs/ lies beside the package.
@@ -125,10 +94,10 @@ def shipped_config(name: str) -> Path | None:
 
 
 def check_category(name: str) -> None:
-    """Does nothing if a category's results stay within ``output_dir``.
+    """Refuses a category whose results would not lie in a folder below ``output_dir``.
 
     Raises:
-        ValueError: the name leads elsewhere.
+        ValueError: it is a path.
     """
     if name in (".", "..") or any(character in name for character in "/\\\0"):
         raise ValueError(

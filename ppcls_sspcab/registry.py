@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from ppcls_sspcab.arguments import check_arguments, parameters_of, refuse_misspelt
@@ -45,12 +45,19 @@ class Registry(Generic[T]):
         kind: what it holds, in the singular, as error messages say it ("density").
         contract: what a registered class takes, has and returns.
         package: the package whose modules register into it; imported at the first look-up.
+        sections: dotted keys of a configuration that name such a class, or hold a list of them.
     """
 
-    def __init__(self, kind: str, contract: Contract, package: str | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        contract: Contract,
+        package: str | None = None,
+        sections: Sequence[str] = (),
+    ) -> None:
         self.kind = kind
         self.contract = contract
-        self.__doc__ = contract.text
+        self.sections = sections
         self._package = package
         self._entries: dict[str, T] = {}
 
@@ -146,7 +153,7 @@ class Registry(Generic[T]):
         return entry, arguments
 
     def _refuse(self, breach: str | None, entry: T, key: str) -> None:
-        if breach is not None:
+        if breach:
             raise ConfigError(key, f"the {self.kind} {_origin(entry)} {breach}")
 
     def _import_package(self) -> None:
@@ -173,6 +180,7 @@ BACKBONES: Registry = Registry(
         attributes=("num_features",),
     ),
     package="ppcls_sspcab.arch",
+    sections=("Arch.Backbone",),
 )
 
 BLOCKS: Registry = Registry(
@@ -186,6 +194,7 @@ BLOCKS: Registry = Registry(
         methods={"forward": ("x",)},
     ),
     package="ppcls_sspcab.arch",
+    sections=("Arch.Block",),
 )
 
 HEADS: Registry = Registry(
@@ -198,6 +207,7 @@ HEADS: Registry = Registry(
         methods={"forward": ("embedding",)},
     ),
     package="ppcls_sspcab.arch",
+    sections=("Arch.Head",),
 )
 
 ARCHITECTURES: Registry = Registry(
@@ -214,6 +224,7 @@ ARCHITECTURES: Registry = Registry(
         attributes=("backbone", "embedding_size", "class_num"),
     ),
     package="ppcls_sspcab.arch",
+    sections=("Arch",),
 )
 
 LOSSES: Registry = Registry(
@@ -226,6 +237,7 @@ LOSSES: Registry = Registry(
         methods={"forward": ("output", "label")},
     ),
     package="ppcls_sspcab.loss",
+    sections=("Loss.Train",),
 )
 
 DATASETS: Registry = Registry(
@@ -240,6 +252,7 @@ DATASETS: Registry = Registry(
         attributes=("train", "test"),
     ),
     package="ppcls_sspcab.data.datasets",
+    sections=("DataLoader.Train.dataset",),
 )
 
 TRANSFORMS: Registry = Registry(
@@ -252,6 +265,7 @@ TRANSFORMS: Registry = Registry(
         methods={"draw": ("rng", "height", "width"), "apply": ("image", "parameters")},
     ),
     package="ppcls_sspcab.data.transforms",
+    sections=("DataLoader.Train.dataset.transform_ops",),
 )
 
 DENSITIES: Registry = Registry(
@@ -266,6 +280,7 @@ DENSITIES: Registry = Registry(
         methods={"estimate": ("points",), "distances": ("points",)},
     ),
     package="ppcls_sspcab.detector.density",
+    sections=("Density",),
 )
 
 THRESHOLDS: Registry = Registry(
@@ -278,6 +293,7 @@ THRESHOLDS: Registry = Registry(
         methods={"fit": ("good_scores", "[bad_scores]")},
     ),
     package="ppcls_sspcab.detector.threshold",
+    sections=("Threshold",),
 )
 
 IMAGE_SCORES: Registry = Registry(
@@ -289,9 +305,11 @@ IMAGE_SCORES: Registry = Registry(
         "float32 [N], larger is worse, of the features that ``needs`` names; ``fit(features)`` may "
         "learn good pictures.",
         base="ppcls_sspcab.detector.scores.base.ImageScore",
+        takes=("[network]", "[image_size]", "[density]", "[scores]", "[shapes]"),
         methods={"forward": ("features", "anomaly_map")},
     ),
     package="ppcls_sspcab.detector.scores",
+    sections=("Score", "Score.parts"),
 )
 
 LOCALIZERS: Registry = Registry(
@@ -303,9 +321,11 @@ LOCALIZERS: Registry = Registry(
         "``cells(features)`` may say what is kept of the features that ``needs`` names, "
         "``fit(cells)`` may learn good pictures.",
         base="ppcls_sspcab.detector.localize.base.Localizer",
+        takes=("[network]", "[image_size]"),
         methods={"distances": ("cells",)},
     ),
     package="ppcls_sspcab.detector.localize",
+    sections=("Localize",),
 )
 
 METRICS: Registry = Registry(
@@ -316,6 +336,7 @@ METRICS: Registry = Registry(
         methods={"__call__": ("labels", "scores")},
     ),
     package="ppcls_sspcab.metric",
+    sections=("Metric.Eval",),
 )
 
 POSTPROCESSES: Registry = Registry(
@@ -324,9 +345,11 @@ POSTPROCESSES: Registry = Registry(
         "A class built as ``PostProcess(threshold: float, scale: float, **kwargs)``; called with "
         "N paths and the Detector's output (arrays of N rows), it returns N records, each a "
         "``ppcls_sspcab.result.Result``, or a ``Failure`` where there is no verdict.",
+        takes=("[threshold]", "[scale]"),
         methods={"__call__": ("paths", "outputs")},
     ),
     package="ppcls_sspcab.data.postprocess",
+    sections=("Infer.PostProcess",),
 )
 
 OPTIMIZERS: Registry = Registry(
@@ -337,6 +360,7 @@ OPTIMIZERS: Registry = Registry(
         takes=("parameters", "learning_rate", "weight_decay", "grad_clip"),
     ),
     package="ppcls_sspcab.optimizer",
+    sections=("Optimizer",),
 )
 
 SCHEDULES: Registry = Registry(
@@ -345,6 +369,10 @@ SCHEDULES: Registry = Registry(
         "A function ``(learning_rate: float, total_steps: int, steps_per_epoch: int, **kwargs)`` "
         "that returns a ``paddle.optimizer.lr.LRScheduler``, which is stepped once a training "
         "step. What it does not need of these it may leave out.",
+        takes=("[total_steps]", "[steps_per_epoch]"),
     ),
     package="ppcls_sspcab.optimizer",
+    sections=("Optimizer.lr",),
 )
+
+REGISTRIES = [value for value in globals().copy().values() if isinstance(value, Registry)]

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from extract_loss import extract
 
 from ppcls_sspcab.errors import UserError
-from ppcls_sspcab.utils.files import atomic_write
+from ppcls_sspcab.utils.files import write_json
 from ppcls_sspcab.utils.program import run_program
 
 # Of a run stored on another machine: thread counts and instruction sets moved losses by 4e-4 and
@@ -123,7 +123,7 @@ def store(path: Path, sources: list[Path], rtol: float | None) -> None:
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "rtol": {kind: RTOL[kind] if rtol is None else rtol for kind in values},
     }
-    atomic_write(path, json.dumps({**about, **values}, indent=2) + "\n")
+    write_json(path, {**about, **values})
     print(f"stored in {path}")
 
 

@@ -15,7 +15,7 @@ from ppcls_sspcab.utils.logger import get_logger
 REQUIRED_IMAGE_AUROC = 0.90
 
 
-def run_demo(config_path: Path, output: Path, overrides: Sequence[str] = ()) -> int:
+def run_demo(config_path: str | Path, output: Path, overrides: Sequence[str]) -> None:
     """Generates pictures, then trains, evaluates, exports and predicts every category of them.
 
     The last line printed is ``DEMO OK image_auroc=<mean> seconds=<n> output=<folder>``.
@@ -24,9 +24,6 @@ def run_demo(config_path: Path, output: Path, overrides: Sequence[str] = ()) -> 
         config_path: ``configs/demo.yaml`` or one like it.
         output: folder for the pictures and everything that is made of them.
         overrides: texts ``Global.seed=1``.
-
-    Returns:
-        the exit code 0.
 
     Raises:
         UserError: the mean image AUROC is under 0.90.
@@ -57,4 +54,3 @@ def run_demo(config_path: Path, output: Path, overrides: Sequence[str] = ()) -> 
             f"seconds={seconds} output={output}"
         )
     print(f"DEMO OK image_auroc={image_auroc:.4f} seconds={seconds} output={output}")
-    return 0

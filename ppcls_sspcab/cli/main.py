@@ -1,4 +1,4 @@
-"""The console command ``ppcls-sspcab``: its words; ``verbs.py`` holds what each verb does.
+"""The console command ``ppcls-sspcab``: its options; ``verbs.py`` holds what each verb does.
 
 Exit codes: those of :func:`ppcls_sspcab.utils.program.run_program`, and 1 where some runs of a
 study failed, 3 where anomalies were found and ``--fail-on-anomaly`` was given.
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb.
 
     Args:
-        arguments: the words after the program's name; default ``sys.argv[1:]``.
+        arguments: those after the program's name; default ``sys.argv[1:]``.
 
     Returns:
         the exit code.
@@ -73,6 +73,19 @@ def _configured(
     """A verb that takes a configuration."""
     parser = children.add_parser(name, help=text, aliases=list(aliases))
     parser.add_argument("-c", "--config", required=required, metavar="YAML")
+    _add_override(parser)
+    parser.add_argument(
+        "--print-config",
+        dest="verb",
+        action="store_const",
+        const=verbs.print_config,
+        default=run,
+        help="print the whole configuration and stop",
+    )
+    return parser
+
+
+def _add_override(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         "--override",
@@ -81,11 +94,6 @@ def _configured(
         metavar="KEY=VALUE",
         help="set a key, such as Global.seed=1 or Loss.Train.0.CELoss.weight=2",
     )
-    parser.add_argument(
-        "--print-config", action="store_true", help="print the whole configuration and stop"
-    )
-    parser.set_defaults(verb=run)
-    return parser
 
 
 def _add_eval(children: Children) -> None:
@@ -168,7 +176,7 @@ def _add_study(children: Children) -> None:
         "study", help="train and evaluate configurations over categories and seeds; one table"
     )
     parser.add_argument("-c", "--config", action="append", required=True, metavar="YAML")
-    parser.add_argument("-o", "--override", action="append", default=[], metavar="KEY=VALUE")
+    _add_override(parser)
     parser.add_argument("--data", metavar="ROOT", help="instead of Global.data_root")
     parser.add_argument("--categories", default="all", help="all, or names between commas")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="0 to N - 1; default 3")
@@ -233,6 +241,6 @@ def _add_schema(children: Children) -> None:
 def _add_demo(children: Children) -> None:
     parser = children.add_parser("demo", help="generate pictures, train, evaluate, export, predict")
     parser.add_argument("-c", "--config", default=shipped_config("demo.yaml"), metavar="YAML")
-    parser.add_argument("-o", "--override", action="append", default=[], metavar="KEY=VALUE")
+    _add_override(parser)
     parser.add_argument("--output", default="demo_output")
     parser.set_defaults(verb=verbs.demo)

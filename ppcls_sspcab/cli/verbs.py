@@ -19,37 +19,38 @@ DATA_WRONG = 2
 ANOMALY_FOUND = 3
 
 
+def print_config(options: argparse.Namespace) -> int:
+    from ppcls_sspcab.config.load import load_config
+
+    if options.config is None:
+        raise UserError("--print-config needs -c YAML")
+    print(load_config(options.config, options.override).to_yaml(), end="")
+    return 0
+
+
 def train(options: argparse.Namespace) -> int:
-    engine = _engine(options, "train")
-    if engine is not None:
-        engine.train()
+    _engine(options, "train").train()
     return 0
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    engine = _engine(options, "eval")
-    if engine is not None:
-        engine.eval(report=options.report)
+    _engine(options, "eval").eval(report=options.report)
     return 0
 
 
 def predict(options: argparse.Namespace) -> int:
-    if options.config is None and (
-        options.detector is None or options.override or options.print_config
-    ):
-        raise UserError("give -c YAML or --detector FILE; -o and --print-config need -c")
+    if options.config is None and (options.detector is None or options.override):
+        raise UserError("give -c YAML or --detector FILE; -o needs -c")
     wanted = {
         "output": options.output,
         "output_format": options.format,
         "threshold": options.threshold,
         "save_maps": options.save_maps,
     }
-    if options.detector is not None and not options.print_config:
+    if options.detector is not None:
         found = _predict_by_file(options, wanted)
-    elif engine := _engine(options, "infer"):
-        found = engine.infer(options.inputs, **wanted)
     else:
-        return 0
+        found = _engine(options, "infer").infer(options.inputs, **wanted)
     return ANOMALY_FOUND if found and options.fail_on_anomaly else 0
 
 
@@ -64,20 +65,17 @@ def _predict_by_file(options: argparse.Namespace, wanted: dict[str, Any]) -> boo
 
 
 def export(options: argparse.Namespace) -> int:
-    engine = _engine(options, "export")
-    if engine is not None:
-        engine.export(
-            options.format.split(","), options.input, options.max_drop if options.int8 else None
-        )
+    _engine(options, "export").export(
+        options.format.split(","), options.input, options.max_drop if options.int8 else None
+    )
     return 0
 
 
 def refit(options: argparse.Namespace) -> int:
-    engine = _engine(options, "export")
-    if engine is not None:
-        from ppcls_sspcab.engine.refit import refit
+    config = _engine(options, "export").config
+    from ppcls_sspcab.engine.refit import refit
 
-        refit(engine.config, options.good)
+    refit(config, options.good)
     return 0
 
 
@@ -135,7 +133,7 @@ def schema(options: argparse.Namespace) -> int:
     if options.markdown:
         text = markdown(found)
     if options.output:
-        atomic_write(Path(options.output), text)
+        atomic_write(options.output, text)
     else:
         print(text, end="")
     return 0
@@ -159,7 +157,7 @@ def data_generate(options: argparse.Namespace) -> int:
         bad=options.bad,
         categories=options.categories.split(","),
     )
-    print(f"{options.output}: {', '.join(options.categories.split(','))}")
+    print(f"{options.output}: {options.categories.replace(',', ', ')}")
     return 0
 
 
@@ -167,17 +165,14 @@ def demo(options: argparse.Namespace) -> int:
     _prepare_paddle()
     from ppcls_sspcab.cli.demo import run_demo
 
-    return run_demo(Path(options.config), Path(options.output), options.override)
+    run_demo(options.config, Path(options.output), options.override)
+    return 0
 
 
-def _engine(options: argparse.Namespace, mode: Mode) -> Engine | None:
-    """The engine for a verb, or None when ``--print-config`` was all that was asked."""
+def _engine(options: argparse.Namespace, mode: Mode) -> Engine:
     from ppcls_sspcab.config.load import load_config
 
     config = load_config(options.config, options.override)
-    if options.print_config:
-        print(config.to_yaml(), end="")
-        return None
     _prepare_paddle()
     from ppcls_sspcab.api import open_engine
 

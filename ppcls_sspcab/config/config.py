@@ -28,7 +28,7 @@ _TO_START_FROM = "; start from a shipped file, as in _BASE_: cutpaste_sspcab.yam
 
 
 class Config(Sections):
-    """A checked configuration: an attribute for each section, see :class:`Sections`.
+    """A checked configuration: :class:`Sections`, and where each value came from.
 
     Args:
         tree: the nested mappings and lists of all sections.
@@ -45,7 +45,9 @@ class Config(Sections):
         origins = dict(origins or {})
         with _naming_files(origins):
             refuse_extremes(tree, "")
-            _refuse_misspelt_threshold(tree)
+            # This section also holds the arguments of its method, of whatever name.
+            if isinstance(threshold := tree.get("Threshold"), Mapping):
+                refuse_misspelt(threshold, ["name", *ThresholdSection.model_fields], "Threshold")
             # A section that is null is absent: it has its defaults, or is missing.
             present = {str(name): value for name, value in tree.items() if value is not None}
             try:
@@ -90,13 +92,7 @@ class Config(Sections):
         return Path(self.Global.pretrained_model or self.folder.detector)
 
     def load_plugins(self) -> None:
-        """Imports the modules that ``Global.plugins`` names, so that they register their classes.
-
-        They are looked for in the working directory too, from wherever the program was started.
-
-        Raises:
-            ConfigError: a module that cannot be found.
-        """
+        """Imports the modules that ``Global.plugins`` names: :func:`load_plugins`."""
         with self.naming_files():
             load_plugins(self.Global.plugins)
 
@@ -110,7 +106,7 @@ class Config(Sections):
 
 
 def load_plugins(modules: list[str]) -> None:
-    """Imports modules, which may lie in the working directory.
+    """Imports modules, which register their classes; they may lie in the working directory.
 
     Raises:
         ConfigError: a module that cannot be found or read.
@@ -142,23 +138,13 @@ def _naming_files(origins: Mapping[str, str]) -> Iterator[None]:
 
 
 def _origin(origins: Mapping[str, str], key: str) -> str | None:
-    parts = key.split(".")
-    while parts:
-        if ".".join(parts) in origins:
-            return origins[".".join(parts)]
-        parts.pop()
-    return origins.get("")
-
-
-def _refuse_misspelt_threshold(tree: Mapping[str, Any]) -> None:
-    """The section also holds the arguments of its method, of whatever name."""
-    section = tree.get("Threshold")
-    if isinstance(section, Mapping):
-        refuse_misspelt(section, ["name", *ThresholdSection.model_fields], "Threshold")
+    while key and key not in origins:
+        key = key.rpartition(".")[0]
+    return origins.get(key)
 
 
 def _first_mistake(error: ValidationError) -> ConfigError:
-    """The mistake to mend first: an unknown key may be the one that is said to be missing."""
+    """The first unknown key, which may be a misspelt one that is missing; else the first error."""
     mistakes = error.errors(include_url=False)
     unknown = [mistake for mistake in mistakes if mistake["type"] in _UNKNOWN]
     mistake = (unknown or mistakes)[0]

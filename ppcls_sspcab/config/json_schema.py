@@ -7,95 +7,71 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Literal
 
 from docstring_parser import parse
 from docstring_parser.common import DocstringStyle
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from pydantic.errors import PydanticUserError
 
+from ppcls_sspcab import registry
 from ppcls_sspcab.arguments import hints_of, parameters_of
-from ppcls_sspcab.config.schema import Sections
+from ppcls_sspcab.config.schema import Section, Sections
 from ppcls_sspcab.image.preprocess import Preprocess
-from ppcls_sspcab.registry import (
-    ARCHITECTURES,
-    BACKBONES,
-    BLOCKS,
-    DATASETS,
-    DENSITIES,
-    HEADS,
-    IMAGE_SCORES,
-    LOCALIZERS,
-    LOSSES,
-    METRICS,
-    OPTIMIZERS,
-    POSTPROCESSES,
-    SCHEDULES,
-    THRESHOLDS,
-    TRANSFORMS,
-    Registry,
-)
+from ppcls_sspcab.registry import Registry
 
 Schema = dict[str, Any]
 
-# Keys that stand beside a registered class's own arguments and that the program reads itself.
-_BASE: Schema = {
-    "description": "File, or files, whose keys this one inherits and overrides.",
-    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
-}
-_WEIGHT: Schema = {
-    "description": "Factor of the loss in the sum.",
-    "type": "number",
-    "minimum": 0,
-    "maximum": 1e6,
-}
-_REPLACE: Schema = {
-    "description": "Path of the convolution, or of several, whose place the block takes; `auto`: "
-    "the backbone's penultimate 3x3 convolution.",
-    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
-    "default": "auto",
-}
-_REGULARIZER: Schema = {
-    "description": "Weight decay, as in `{name: L2, coeff: 3.0e-5}`; null: none.",
-    "type": ["object", "null"],
-    "properties": {
-        "name": {"description": "The only one.", "const": "L2"},
-        "coeff": {
-            "description": "Factor of the decay.",
-            "type": "number",
-            "minimum": 0,
-            "maximum": 1,
-        },
-    },
-    "additionalProperties": False,
-    "default": None,
-}
-_CLIP_NORM: Schema = {
-    "description": "Bound of the gradient's global norm; null: none.",
-    "type": ["number", "null"],
-    "exclusiveMinimum": 0,
-    "default": None,
-}
-_PADDLECLAS: Schema = {"description": "A key of PaddleClas's engine; not read."}
+
+class _Regularizer(Section):
+    """Section ``Optimizer.regularizer``."""
+
+    name: Literal["L2"]
+    """The only one."""
+    coeff: float = Field(ge=0, le=1)
+    """Factor of the decay."""
+
+
+class _Beside(Section):
+    """Keys that stand beside a registered class's own arguments and that the program reads."""
+
+    base_files: str | list[str]
+    """File, or files, whose keys this one inherits and overrides."""
+    weight: float = Field(ge=0, le=1e6)
+    """Factor of the loss in the sum."""
+    replace: str | list[str] = "auto"
+    """Path of the convolution, or of several, whose place the block takes; `auto`: the backbone's
+    penultimate 3x3 convolution."""
+    regularizer: _Regularizer | None = None
+    """Weight decay, as in `{name: L2, coeff: 3.0e-5}`; null: none."""
+    clip_norm: float | None = Field(default=None, gt=0)
+    """Bound of the gradient's global norm; null: none."""
+    paddleclas: Any
+    """A key of PaddleClas's engine; not read."""
 
 
 def json_schema() -> Schema:
     """The schema (draft 2020-12) of all that is registered now: import plug-ins first."""
-    raw = Sections.model_json_schema()
-    required, definitions = raw["required"], raw["$defs"]
-    sections = {name: _inlined(part, definitions) for name, part in raw["properties"].items()}
+    sections, beside = _keys_of(Sections), _keys_of(_Beside)
+    required = [name for name, field in Sections.model_fields.items() if field.is_required()]
     for name, text in _documented(Preprocess).items():
         sections["Preprocess"]["properties"][name]["description"] = text
-    _describe_registered(sections)
+    _describe_registered(sections, beside)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Configuration of ppcls_sspcab",
         "type": "object",
-        "properties": {"_BASE_": _BASE, **sections},
+        "properties": {"_BASE_": beside["base_files"], **sections},
         "additionalProperties": False,
         "anyOf": [{"required": ["_BASE_"]}, {"required": required}],
     }
+
+
+def _keys_of(section: type[Section]) -> dict[str, Schema]:
+    schema = section.model_json_schema()
+    return _inlined(schema["properties"], schema.get("$defs", {}))
 
 
 def _inlined(node: Any, definitions: Mapping[str, Schema]) -> Any:
@@ -112,8 +88,8 @@ def _inlined(node: Any, definitions: Mapping[str, Schema]) -> Any:
         return _inlined(section, definitions)
     found = {}
     for key, value in node.items():
-        # Keys of the schema language; below "properties" the same words are names of keys.
-        if (key == "title" and isinstance(value, str)) or (key == "required"):
+        # Below "properties", "title" may be the name of a key.
+        if (key == "title" and isinstance(value, str)) or key == "required":
             continue
         found[key] = _inlined(value, definitions)
     if isinstance(found.get("description"), str):
@@ -121,37 +97,33 @@ def _inlined(node: Any, definitions: Mapping[str, Schema]) -> Any:
     return found
 
 
-def _describe_registered(sections: dict[str, Schema]) -> None:
+def _describe_registered(sections: dict[str, Schema], beside: dict[str, Schema]) -> None:
     """Gives the sections that name registered classes their names and arguments."""
-    seen = ("network", "image_size")
     loader = sections["DataLoader"]["properties"]["Train"]["properties"]
     metric, infer = sections["Metric"]["properties"], sections["Infer"]["properties"]
-    sections["Arch"] |= _architecture()
-    sections["Loss"]["properties"]["Train"] |= _listed(LOSSES, beside={"weight": _WEIGHT})
-    schedule = _named(SCHEDULES, given=("total_steps", "steps_per_epoch"))
+    sections["Arch"] |= _architecture(beside)
+    weight = {"weight": beside["weight"]}
+    sections["Loss"]["properties"]["Train"] |= _listed(registry.LOSSES, weight)
+    schedule = {
+        "description": "Learning rate over the steps that are really run.",
+        **_named(registry.SCHEDULES),
+    }
     sections["Optimizer"] |= _named(
-        OPTIMIZERS,
-        given=("parameters", "learning_rate", "weight_decay", "grad_clip"),
-        beside={
-            "lr": {"description": "Learning rate over the steps that are really run.", **schedule},
-            "regularizer": _REGULARIZER,
-            "clip_norm": _CLIP_NORM,
-        },
+        registry.OPTIMIZERS,
+        {"lr": schedule, **{name: beside[name] for name in ("regularizer", "clip_norm")}},
     )
     operations = {
         "description": "Augmentations, and last the transform that makes the views.",
-        **_listed(TRANSFORMS, by_name=True),
+        **_listed(registry.TRANSFORMS, by_name=True),
     }
-    loader["dataset"] |= _named(
-        DATASETS, given=("data_root", "category"), beside={"transform_ops": operations}
-    )
-    sections["Density"] |= _named(DENSITIES, given=("embedding_size",))
-    _describe_optional(sections["Score"], _named(IMAGE_SCORES, given=(*seen, "density", "scores")))
-    _describe_optional(sections["Localize"], _named(LOCALIZERS, given=seen))
+    loader["dataset"] |= _named(registry.DATASETS, {"transform_ops": operations})
+    sections["Density"] |= _named(registry.DENSITIES)
+    _describe_optional(sections["Score"], _named(registry.IMAGE_SCORES))
+    _describe_optional(sections["Localize"], _named(registry.LOCALIZERS))
     threshold = sections["Threshold"]
-    threshold |= _named(THRESHOLDS, beside=threshold["properties"])
-    _describe_optional(metric["Eval"], _listed(METRICS, given=("labels", "scores"), by_name=True))
-    _describe_optional(infer["PostProcess"], _named(POSTPROCESSES, given=("threshold", "scale")))
+    threshold |= _named(registry.THRESHOLDS, threshold["properties"])
+    _describe_optional(metric["Eval"], _listed(registry.METRICS, by_name=True))
+    _describe_optional(infer["PostProcess"], _named(registry.POSTPROCESSES))
 
 
 def _describe_optional(part: Schema, described: Schema) -> None:
@@ -159,16 +131,16 @@ def _describe_optional(part: Schema, described: Schema) -> None:
     part["anyOf"] = [described, {"type": "null"}]
 
 
-def _architecture() -> Schema:
-    block = _named(BLOCKS, given=("channels",), beside={"replace": _REPLACE})
-    head = _named(HEADS, given=("embedding_size", "class_num"))
-    backbone = _named(BACKBONES)
+def _architecture(beside: dict[str, Schema]) -> Schema:
+    block = _named(registry.BLOCKS, {"replace": beside["replace"]})
+    head = _named(registry.HEADS)
+    backbone = _named(registry.BACKBONES)
     backbone["properties"]["name"] = {
         "description": "Also the name of any convolutional network of PaddleClas's.",
         "anyOf": [backbone["properties"]["name"], {"type": "string"}],
     }
     ignored = ("infer_output_key", "infer_add_softmax", "is_rec", "use_sync_bn")
-    architecture = _named(ARCHITECTURES, beside=dict.fromkeys(ignored, _PADDLECLAS))
+    architecture = _named(registry.ARCHITECTURES, dict.fromkeys(ignored, beside["paddleclas"]))
     for choice in architecture["allOf"]:
         arguments = choice["then"]["properties"]
         for name, part in (
@@ -184,19 +156,15 @@ def _architecture() -> Schema:
     return architecture
 
 
-def _named(
-    registry: Registry, given: Sequence[str] = (), beside: Mapping[str, Schema] | None = None
-) -> Schema:
+def _named(kind: Registry, beside: Mapping[str, Schema] = MappingProxyType({})) -> Schema:
     """A mapping with the ``name`` of a registered class, and its arguments.
 
     Args:
-        given: arguments that the program gives.
         beside: keys of the mapping that are no arguments of the class.
     """
-    names, beside = registry.names(), dict(beside or {})
     choices = []
-    for name in names:
-        arguments = _arguments(registry.get(name), given)
+    for name in kind.names():
+        arguments = _arguments(kind, name)
         known: Schema = {"name": True, **dict.fromkeys(beside, True), **arguments["properties"]}
         choices.append(
             {
@@ -204,26 +172,22 @@ def _named(
                 "then": {**arguments, "properties": known},
             }
         )
-    kind = {"description": f"Name of the {registry.kind}.", "enum": names}
+    names = {"description": f"Name of the {kind.kind}.", "enum": kind.names()}
     return {
         "type": "object",
-        "properties": {"name": kind, **beside},
+        "properties": {"name": names, **beside},
         "additionalProperties": True,
         "allOf": choices,
     }
 
 
 def _listed(
-    registry: Registry,
-    given: Sequence[str] = (),
-    beside: Mapping[str, Schema] | None = None,
-    by_name: bool = False,
+    kind: Registry, beside: Mapping[str, Schema] = MappingProxyType({}), by_name: bool = False
 ) -> Schema:
     """A list of ``Name: {arguments}``, of names alone too with ``by_name``."""
-    beside = dict(beside or {})
     classes = {}
-    for name in registry.names():
-        arguments = _arguments(registry.get(name), given)
+    for name in kind.names():
+        arguments = _arguments(kind, name)
         classes[name] = {
             "type": ["object", "null"] if by_name else "object",
             **arguments,
@@ -237,24 +201,26 @@ def _listed(
         "minProperties": 1,
         "maxProperties": 1,
     }
-    items = {"anyOf": [{"enum": registry.names()}, item]} if by_name else item
+    items = {"anyOf": [{"enum": kind.names()}, item]} if by_name else item
     return {"type": "array", "items": items}
 
 
-def _arguments(entry: Callable[..., Any], given: Sequence[str]) -> Schema:
+def _arguments(kind: Registry, name: str) -> Schema:
     """The arguments of a class or function that a YAML may set, and what the class is."""
+    entry = kind.get(name)
+    given = kind.contract.given_to(entry) - {"pretrained"}  # which a YAML may set as well
     accepted, takes_any = parameters_of(entry)
     hints, texts = hints_of(entry), _documented(entry)
     properties = {}
-    for name, parameter in accepted.items():
-        if name in given:
+    for argument, parameter in accepted.items():
+        if argument in given:
             continue
-        properties[name] = _type_schema(hints.get(name, Any))
-        if name in texts:
-            properties[name]["description"] = texts[name]
-        if parameter.default is not inspect.Parameter.empty:
-            default = parameter.default
-            properties[name]["default"] = list(default) if isinstance(default, tuple) else default
+        found = properties[argument] = _type_schema(hints.get(argument, Any))
+        if argument in texts:
+            found["description"] = texts[argument]
+        default = parameter.default
+        if default is not inspect.Parameter.empty:
+            found["default"] = list(default) if isinstance(default, tuple) else default
     return {
         "description": _plain_text(parse(inspect.getdoc(entry) or "").short_description),
         "properties": properties,

@@ -5,19 +5,19 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ppcls_sspcab.arguments import items_of
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.config.schema import ThresholdSection
 from ppcls_sspcab.errors import ConfigError, did_you_mean
 from ppcls_sspcab.paths import shipped_config
 
 COMMAND_LINE = "-o on the command line"
-OVERRIDES = "overrides"
 
 # Nested aliases let a short YAML stand for more values than any memory holds.
 MOST_VALUES, MOST_DEPTH = 100_000, 50
@@ -46,7 +46,7 @@ def load_config(
         tree, origins = _with_bases(_plain(source), "", Path(), ())
     else:
         tree, origins = _read(_found(Path(source), Path()), ())
-    named = OVERRIDES if isinstance(overrides, Mapping) else COMMAND_LINE
+    named = "overrides" if isinstance(overrides, Mapping) else COMMAND_LINE
     try:
         # A new name drops the arguments of the old one, so names go first.
         for parts, value in sorted(_pairs(overrides), key=lambda pair: pair[0][-1] != "name"):
@@ -127,17 +127,14 @@ def _parse_yaml(text: str, key: str, mistake: str, file: str) -> Any:
 
 
 def _require_plain(tree: Any, file: str) -> None:
-    """Does nothing if a tree ends: aliases may nest in it, even so that it contains itself."""
+    """Refuses what is too large or too deep: by aliases a tree may even contain itself."""
     waiting, seen = [(tree, 0)], 0
     while waiting:
         value, depth = waiting.pop()
         seen += 1
         if seen > MOST_VALUES or depth > MOST_DEPTH:
             raise ConfigError("", "holds more values, or deeper ones, than fit here", file)
-        if isinstance(value, dict):
-            waiting += [(item, depth + 1) for item in value.values()]
-        elif isinstance(value, list):
-            waiting += [(item, depth + 1) for item in value]
+        waiting += [(item, depth + 1) for _, item in items_of(value)]
 
 
 class _Loader(yaml.SafeLoader):
@@ -185,12 +182,7 @@ def _without_arguments(section: dict[str, Any]) -> dict[str, Any]:
 
 
 def _keys(tree: Any, prefix: str = "") -> Iterator[str]:
-    items: Iterable[tuple[Any, Any]] = ()
-    if isinstance(tree, dict):
-        items = tree.items()
-    elif isinstance(tree, list):
-        items = enumerate(tree)
-    for key, value in items:
+    for key, value in items_of(tree):
         yield f"{prefix}{key}"
         yield from _keys(value, f"{prefix}{key}.")
 

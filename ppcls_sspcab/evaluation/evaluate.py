@@ -1,9 +1,10 @@
-"""Measuring a detector on test pictures: one pass, in which maps are used up as they come."""
+"""Measuring a detector on test pictures: one pass, which keeps no anomaly map."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -46,16 +47,10 @@ def evaluate(
         DataError: a mask that cannot be its picture's.
     """
     meter = PixelMeter() if detector.localizer is not None else None
+    size = config.DataLoader.Eval.sampler.batch_size
     with accelerated(detector):
-        batches = run_store(
-            partial(detect, detector),
-            store,
-            config.DataLoader.Eval.sampler.batch_size,
-            "scoring",
-        )
-        found = gather(
-            _without_maps(batch, start, store, meter, look) for start, batch in _numbered(batches)
-        )
+        batches = run_store(partial(detect, detector), store, size, "scoring")
+        found = gather(_without_maps(batches, store, meter, look))
     threshold = float(detector.threshold)
     results = evaluate_scores(
         _records(store, found, threshold),
@@ -68,27 +63,23 @@ def evaluate(
     return results, found["embedding"]
 
 
-def _numbered(batches: Iterable[Outputs]) -> Iterator[tuple[int, Outputs]]:
-    start = 0
-    for batch in batches:
-        yield start, batch
-        start += len(batch["score"])
-
-
 def _without_maps(
-    batch: Outputs, start: int, store: ImageStore, meter: PixelMeter | None, look: Look | None
-) -> Outputs:
-    maps = batch.pop("map", None)
-    for offset in range(len(batch["score"])):
-        if maps is None and look is None:
-            break
-        height, width = store.preprocess.image_size
-        mask = true_mask(store.samples[start + offset], (height, width))
-        if maps is not None and meter is not None:
-            meter.add(maps[offset], mask)
-        if look is not None:
-            look(start + offset, None if maps is None else maps[offset], mask)
-    return batch
+    batches: Iterable[Outputs], store: ImageStore, meter: PixelMeter | None, look: Look | None
+) -> Iterator[Outputs]:
+    """The batches without their maps, which are measured and looked at."""
+    height, width = store.preprocess.image_size
+    numbers = count()
+    for batch in batches:
+        maps = batch.pop("map", [None] * len(batch["score"]))
+        for anomaly_map, number in zip(maps, numbers, strict=False):
+            if meter is None and look is None:
+                continue
+            mask = true_mask(store.samples[number], (height, width))
+            if meter is not None:
+                meter.add(anomaly_map, mask)
+            if look is not None:
+                look(number, anomaly_map, mask)
+        yield batch
 
 
 def _records(store: ImageStore, found: Outputs, threshold: float) -> list[dict[str, Any]]:

@@ -54,11 +54,9 @@ def roc_figure(results: Results) -> Figure:
     """Detection rate against false-alarm rate, with the calibrated threshold's point."""
     from sklearn.metrics import roc_curve
 
-    figure, axes = _axes("ROC", results, width=6.0, height=6.0)
-    good, bad = results.counts["good"], results.counts["bad"]
-    axes.set_xlabel(f"false-alarm rate ({good} good pictures)")
-    axes.set_ylabel(f"detection rate ({bad} bad pictures)")
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    figure, axes = _square_axes("ROC", results)
+    axes.set_xlabel(f"false-alarm rate ({results.counts['good']} good pictures)")
+    axes.set_ylabel(f"detection rate ({results.counts['bad']} bad pictures)")
     labels, scores = _columns(results)
     if len(set(labels)) < 2:
         return _message(figure, axes, "A ROC curve needs good and bad test pictures.")
@@ -67,17 +65,7 @@ def roc_figure(results: Results) -> Figure:
     axes.plot([0, 1], [0, 1], color=PALE, linestyle=":", linewidth=1, label="by chance")
     curve = f"AUROC {results.image_auroc:.3f}  (95 %: {low:.3f} – {high:.3f})"
     axes.plot(alarms, hits, color=GOOD, linewidth=2, label=curve, clip_on=False)
-    point = results.false_alarm_rate, results.detection_rate
-    axes.plot(
-        *point,
-        marker="o",
-        markersize=9,
-        color=BAD,
-        markeredgecolor="white",
-        linestyle="none",
-        clip_on=False,
-        label=f"calibrated threshold: {point[1]:.3f} at {point[0]:.3f}",
-    )
+    _calibrated(axes, results.false_alarm_rate, results.detection_rate)
     axes.legend(loc="lower right", frameon=True, framealpha=0.95)
     return figure
 
@@ -86,10 +74,9 @@ def precision_recall_figure(results: Results) -> Figure:
     """Precision against detection rate, with the calibrated threshold's point."""
     from sklearn.metrics import precision_recall_curve
 
-    figure, axes = _axes("Precision and recall", results, width=6.0, height=6.0)
+    figure, axes = _square_axes("Precision and recall", results)
     axes.set_xlabel(f"detection rate ({results.counts['bad']} bad pictures)")
     axes.set_ylabel("precision: bad pictures among those called anomalies")
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     labels, scores = _columns(results)
     if len(set(labels)) < 2:
         return _message(figure, axes, "Precision and recall need good and bad test pictures.")
@@ -99,11 +86,7 @@ def precision_recall_figure(results: Results) -> Figure:
     hits = results.counts["bad"] - results.counts["missed"]
     called = hits + results.counts["false_alarms"]
     if called:
-        axes.plot(
-            results.detection_rate, hits / called, marker="o", markersize=9, color=BAD,
-            markeredgecolor="white", linestyle="none", clip_on=False,
-            label=f"calibrated threshold: {hits / called:.3f} at {results.detection_rate:.3f}",
-        )  # fmt: skip
+        _calibrated(axes, results.detection_rate, hits / called)
     axes.legend(loc="lower left", frameon=True, framealpha=0.95)
     return figure
 
@@ -121,13 +104,10 @@ def histogram_figure(results: Results) -> Figure:
         if len(chosen):
             counts = np.histogram(chosen, edges)[0]
             text = f"{name} ({len(chosen)})"
-            area: dict[str, Any] = {
-                "facecolor": colour,
-                "edgecolor": "white",
-                "alpha": 0.55,
-                "hatch": hatch,
-            }
-            axes.stairs(counts, edges, fill=True, linewidth=0, label=text, **area)
+            axes.stairs(
+                counts, edges, fill=True, linewidth=0, label=text,
+                facecolor=colour, edgecolor="white", alpha=0.55, hatch=hatch,
+            )  # fmt: skip
             axes.stairs(counts, edges, color=colour, linewidth=1.5)
     text = f"threshold {results.threshold:.4g}"
     axes.axvline(results.threshold, color=LINE, linestyle="--", linewidth=1.5, label=text)
@@ -151,16 +131,14 @@ def tsne_figure(results: Results, embeddings: np.ndarray) -> Figure:
     step = -(-len(embeddings) // MAX_TSNE_POINTS)
     points = tsne(embeddings[::step])
     kinds = np.array([row["defect"] if row["label"] else "good" for row in results.records[::step]])
-    chosen = kinds == "good"
-    names = sorted(set(kinds) - {"good"})
-    styles = [("good", "o", GOOD)] if chosen.any() else []
+    styles = [("good", "o", GOOD)] if "good" in kinds else []
     styles += [
         (name, DEFECT_MARKERS[number % 7], DEFECT_COLOURS[(number + number // 7) % 7])
-        for number, name in enumerate(names)
+        for number, name in enumerate(sorted(set(kinds) - {"good"}))
     ]
     for name, marker, colour in styles:
         x, y = points[kinds == name].T
-        label = f"{_shortened(name)} ({len(x)})"
+        label = f"{name if len(name) <= 22 else f'{name[:21]}…'} ({len(x)})"
         axes.scatter(
             x, y, s=36, c=colour, marker=marker, alpha=0.75, linewidths=0.4, edgecolors="white",
             label=label,
@@ -209,13 +187,28 @@ def _bins(axes: Axes, scores: np.ndarray, threshold: float) -> np.ndarray:
     return np.exp(edges) if logarithmic else edges
 
 
+def _square_axes(title: str, results: Results) -> tuple[Figure, Axes]:
+    """Axes of two rates."""
+    figure, axes = _axes(title, results, size=(6.0, 6.0))
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    return figure, axes
+
+
+def _calibrated(axes: Axes, x: float, y: float) -> None:
+    """The point of the calibrated threshold."""
+    axes.plot(
+        x, y, marker="o", markersize=9, color=BAD, markeredgecolor="white", linestyle="none",
+        clip_on=False, label=f"calibrated threshold: {y:.3f} at {x:.3f}",
+    )  # fmt: skip
+
+
 def _axes(
-    title: str, results: Results, width: float = 7.0, height: float = 5.0
+    title: str, results: Results, size: tuple[float, float] = (7.0, 5.0)
 ) -> tuple[Figure, Axes]:
     _import_matplotlib()
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     # A category may hold a dollar sign, which would start a formula.
     category = f": {results.category}" if results.category else ""
@@ -250,7 +243,3 @@ def _legend_below(figure: Figure, axes: Axes) -> None:
 def _message(figure: Figure, axes: Axes, text: str) -> Figure:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=PALE)
     return figure
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= 22 else f"{name[:21]}…"

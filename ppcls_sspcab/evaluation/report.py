@@ -58,15 +58,14 @@ class Report:
             anomaly_map: float32 [H, W] in [0, 1]; None without a localizer.
             mask: bool [H, W], the true pixels; None where nobody marked them.
         """
-        pixels = self._store[index]
+        pixels = outlined = self._store[index]
         views = [pixels]
-        outlined = pixels
         if anomaly_map is not None:
             views.append(overlay(pixels, anomaly_map))
             outlined = contour(outlined, anomaly_map > 0.5, FOUND)
         if mask is not None and mask.any():
             outlined = contour(outlined, mask, TRUTH)
-        if outlined is not pixels or anomaly_map is not None:
+        if outlined is not pixels:
             views.append(outlined)
         self._strips[index] = _strip(views, self._width)
 
@@ -74,7 +73,8 @@ class Report:
         """Writes the page and returns its path."""
         pictures = [
             {
-                "name": _short(record["path"]),
+                # In MVTec's layout test/<defect>/<name>.
+                "name": "/".join(Path(record["path"]).parts[-3:]),
                 "bad": bool(record["label"]),
                 "called": bool(record["is_anomaly"]),
                 "defect": str(record["defect"]),
@@ -115,11 +115,6 @@ def _strip(views: Sequence[np.ndarray], width: int) -> dict[str, Any]:
     strip.save(stream, "JPEG", quality=JPEG_QUALITY)
     encoded = base64.b64encode(stream.getvalue()).decode("ascii")
     return {"jpeg": encoded, "width": strip.width, "height": strip.height}
-
-
-def _short(path: str) -> str:
-    """The last three parts of a path: in MVTec's layout ``test/<defect>/<name>``."""
-    return "/".join(Path(path).parts[-3:])
 
 
 def _figures(results: Results) -> dict[str, float]:

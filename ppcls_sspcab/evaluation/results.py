@@ -26,16 +26,16 @@ from ppcls_sspcab.metric.image import (
 from ppcls_sspcab.metric.pixel import PixelResults
 
 COLUMNS = ("path", "label", "defect", "score", "normalized_score", "is_anomaly")
-# As reports list them.
-METRICS = (
-    "image_auroc",
-    "image_aupr",
-    "f1",
-    "f1_max",
-    "false_alarm_rate",
-    "detection_rate",
-    "accuracy",
-)
+# The metrics, in the order of reports, by their titles there.
+METRICS = {
+    "image_auroc": "image AUROC",
+    "image_aupr": "image AUPR",
+    "f1": "F1",
+    "f1_max": "F1, best possible",
+    "false_alarm_rate": "false-alarm rate",
+    "detection_rate": "detection rate",
+    "accuracy": "accuracy",
+}
 SCORE_METRICS: dict[str, Metric] = {
     function.__name__: function for function in (image_auroc, image_aupr, f1_max)
 }

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ppcls_sspcab.evaluation.results import COLUMNS, METRICS, Results
 from ppcls_sspcab.paths import RunFolder
-from ppcls_sspcab.utils.files import atomic_write
-from ppcls_sspcab.utils.table import flat, interval, markdown_table, number
+from ppcls_sspcab.utils.files import atomic_write, write_json
+from ppcls_sspcab.utils.table import UNKNOWN, csv_table, flat, interval, markdown_table, number
 
-TITLES = {
-    "image_auroc": "image AUROC",
-    "image_aupr": "image AUPR",
-    "f1": "F1",
-    "f1_max": "F1, best possible",
-    "false_alarm_rate": "false-alarm rate",
-    "detection_rate": "detection rate",
-    "accuracy": "accuracy",
-}
 PIXEL_TITLES = {
     "pixel_auroc": "pixel AUROC",
     "aupro": "AUPRO to 30 %",
@@ -36,13 +24,8 @@ DEFECT_HEADER = ("defect", "pictures", "detected", "rate", "95 %", "image AUROC"
 
 def write_results(results: Results, folder: RunFolder) -> None:
     """Writes ``results.json``, ``results.csv`` (a row a picture) and ``results.md``."""
-    text = json.dumps(results.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-    atomic_write(folder.results_json, text + "\n")
-    table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(results.records)
-    atomic_write(folder.results_csv, table.getvalue())
+    write_json(folder.results_json, results.to_dict())
+    atomic_write(folder.results_csv, csv_table(COLUMNS, results.records))
     atomic_write(folder.results_md, to_markdown(results))
 
 
@@ -75,12 +58,12 @@ def metric_rows(results: Results) -> list[tuple[str, str, str]]:
     """Title, value and 95 % interval of every metric, as texts."""
     values = {name: getattr(results, name) for name in METRICS} | results.metrics
     rows = [
-        (TITLES.get(name, name), number(value), interval(results.intervals[name]))
+        (METRICS.get(name, name), number(value), interval(results.intervals[name]))
         for name, value in values.items()
     ]
     if results.pixel is not None:
         rows += [
-            (title, number(getattr(results.pixel, name)), "–")
+            (title, number(getattr(results.pixel, name)), UNKNOWN)
             for name, title in PIXEL_TITLES.items()
         ]
     return rows
@@ -115,15 +98,16 @@ def summary_table(results: Sequence[Results]) -> str:
     ]
     totals = (sum(result.counts[kind] for result in results) for kind in ("good", "bad"))
     means = (f"**{number(value)}**" for value in mean_values(results).values())
-    header = ["category", "good", "bad", *TITLES.values()]
+    header = ["category", "good", "bad", *METRICS.values()]
     return markdown_table(header, [*rows, ("**mean**", *totals, *means)]) + "\n"
 
 
 def mean_values(results: Sequence[Results]) -> dict[str, float]:
     """The mean of each metric over the categories in which it has a meaning; else NaN."""
-    means = {}
-    for name in METRICS:
-        values = [getattr(result, name) for result in results]
-        known = [value for value in values if not math.isnan(value)]
-        means[name] = math.fsum(known) / len(known) if known else math.nan
-    return means
+    return {name: mean(getattr(result, name) for result in results) for name in METRICS}
+
+
+def mean(values: Iterable[float]) -> float:
+    """The mean of the values that are not NaN; NaN if there are none."""
+    known = [value for value in values if not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else math.nan

@@ -1,30 +1,24 @@
-"""The devices of a study: what each one's runs get as configuration and environment."""
+"""The devices of a study, and the environment of the runs on each."""
 
 from __future__ import annotations
 
 import os
 
-from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.utils.launcher import missing_settings
 from ppcls_sspcab.utils.machine import cpu_threads
 
 
 def check_device(device: str) -> None:
-    """Does nothing for ``auto``, ``cpu`` and a ``gpu:NUMBER`` that this process may use.
+    """Refuses what is not ``auto``, ``cpu`` or a ``gpu:NUMBER`` that this process may use.
 
     Raises:
-        ConfigError: it is another word, or there is no such GPU.
+        ConfigError: another word, or no such GPU.
     """
     kind, _, number = device.partition(":")
     if device not in ("auto", "cpu") and not (kind == "gpu" and number.isdigit()):
         raise ConfigError("--devices", f"each must be auto, cpu or gpu:NUMBER, not {device!r}")
     environment_for(device, 1)
-
-
-def config_for(device: str, config: Config) -> Config:
-    """The configuration with that device; ``auto`` leaves it as it is."""
-    return config if device == "auto" else config.with_values(device=device.partition(":")[0])
 
 
 def environment_for(device: str, workers: int) -> dict[str, str]:

@@ -113,27 +113,21 @@ def recipes(configs: dict[str, Config]) -> list[Recipe]:
 
     A baseline that is equal to another recipe is not run twice.
     """
-    baselines: list[tuple[str, Config]] = []
-    trained: list[tuple[str, Config]] = []
+    baselines = {name: untrained(config) for name, config in configs.items()}
+    alone = len({identity_of(config) for config in baselines.values()}) == 1
+    titled = [
+        ("untrained" if alone else f"{name} untrained", config)
+        for name, config in baselines.items()
+    ]
     for name, config in configs.items():
-        baselines.append(("untrained", untrained(config)))
         if config.Global.epochs and config.Arch.get("Block") is not None:
-            trained.append((f"{name} without SSPCAB", without_sspcab(config)))
-        trained.append((name, config))
+            titled.append((f"{name} without SSPCAB", without_sspcab(config)))
+        titled.append((name, config))
     found: dict[str, Recipe] = {}
-    for title, config in baselines + trained:
+    for title, config in titled:
         identity = identity_of(config)
         found.setdefault(identity, Recipe(title, config, identity))
-    several = sum(recipe.title == "untrained" for recipe in found.values()) > 1
-    if not several:
-        return list(found.values())
-    owners = {identity_of(untrained(config)): name for name, config in reversed(configs.items())}
-    return [
-        dataclasses.replace(recipe, title=f"{owners[recipe.identity]} untrained")
-        if recipe.title == "untrained"
-        else recipe
-        for recipe in found.values()
-    ]
+    return list(found.values())
 
 
 def without_sspcab(config: Config) -> Config:

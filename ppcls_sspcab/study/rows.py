@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ppcls_sspcab.evaluation.tables import mean
 from ppcls_sspcab.metric.image import bootstrap_values, image_auroc, quantiles
 from ppcls_sspcab.study.plan import Run
 from ppcls_sspcab.study.state import FAILED, is_done, read_state
@@ -144,7 +145,7 @@ def _mean_row(title: str, cells: Sequence[_Cell]) -> Row:
         done=len(found),
         planned=len(cells),
         image_auroc_std=_std(
-            [_mean(cell.by_seed[seed] for cell in found) for seed in sorted(seeds)]
+            [mean(cell.by_seed[seed] for cell in found) for seed in sorted(seeds)]
         ),
         interval=quantiles(np.mean(draws, axis=0)) if draws else (math.nan, math.nan),
         errors=tuple(text for cell in cells for text in cell.row.errors),
@@ -167,7 +168,7 @@ def _figures(run: Run) -> dict[str, Any]:
 
 def _combined(figures: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
-        **{name: _mean(found[name] for found in figures) for name in MEANS},
+        **{name: mean(found[name] for found in figures) for name in MEANS},
         **{name: sum(found[name] for found in figures) for name in SUMS},
         **{name: _largest(found[name] for found in figures) for name in LARGEST},
     }
@@ -213,11 +214,6 @@ def _protocols(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
                 protocol.pop(name, None)
             found[run.recipe.title] = protocol
     return found
-
-
-def _mean(values: Iterable[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return math.fsum(known) / len(known) if known else math.nan
 
 
 def _std(values: Sequence[float]) -> float:

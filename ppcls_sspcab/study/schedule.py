@@ -18,7 +18,7 @@ from contextlib import suppress
 from tqdm import tqdm
 
 from ppcls_sspcab.paths import LOCK_FILE, StudyRunFolder
-from ppcls_sspcab.study.device import config_for, environment_for
+from ppcls_sspcab.study.device import environment_for
 from ppcls_sspcab.study.plan import Run
 from ppcls_sspcab.study.run import EXIT_CODES, TAKEN
 from ppcls_sspcab.study.state import DONE, FAILED, INTERRUPTED, is_done, read_state, write_state
@@ -92,7 +92,10 @@ class Schedule:
                 self._started.append(self._launched(run, self._idle.pop(0)))
 
     def _launched(self, run: Run, device: str) -> Started:
-        atomic_write(run.folder.run_config, config_for(device, run.config).to_yaml())
+        config = run.config
+        if device != "auto":
+            config = config.with_values(device=device.partition(":")[0])
+        atomic_write(run.folder.run_config, config.to_yaml())
         with run.folder.run_log.open("ab") as log:
             # Its own session: Ctrl-C in the terminal must reach it once, and from here.
             process = subprocess.Popen(

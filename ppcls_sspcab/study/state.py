@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from ppcls_sspcab.paths import StudyRunFolder
-from ppcls_sspcab.utils.files import atomic_write
+from ppcls_sspcab.utils.files import write_json
 
 DONE, FAILED, RUNNING, INTERRUPTED = "done", "failed", "running", "interrupted"
 
@@ -27,7 +27,7 @@ def read_state(folder: StudyRunFolder) -> dict[str, Any]:
 def write_state(folder: StudyRunFolder, **values: Any) -> None:
     """Replaces what :func:`read_state` gives by the same with other values."""
     state = {**read_state(folder), **values}
-    atomic_write(folder.run_state, json.dumps(state, indent=2, ensure_ascii=False) + "\n")
+    write_json(folder.run_state, state)
 
 
 def is_done(folder: StudyRunFolder) -> bool:

@@ -11,10 +11,13 @@ from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.paths import StudyFolder
 from ppcls_sspcab.registry import DATASETS
 from ppcls_sspcab.study.device import check_device
-from ppcls_sspcab.study.plan import chosen_categories, plan, read_configs, recipes
+from ppcls_sspcab.study.page import to_html
+from ppcls_sspcab.study.plan import Run, chosen_categories, plan, read_configs, recipes
+from ppcls_sspcab.study.rows import collect
 from ppcls_sspcab.study.schedule import Schedule
 from ppcls_sspcab.study.state import is_done, read_state
-from ppcls_sspcab.study.write import write_study
+from ppcls_sspcab.study.tables import to_csv, to_dict, to_markdown
+from ppcls_sspcab.utils.files import atomic_write, write_json
 from ppcls_sspcab.utils.logger import get_logger
 
 
@@ -60,13 +63,22 @@ def run_study(
     try:
         Schedule(runs, devices).work()
     finally:
-        written = write_study(runs, folder, diagnose)
-        get_logger().info("tables: " + ", ".join(map(str, written)))
+        _write(runs, folder, diagnose)
     failed = [run for run in runs if not is_done(run.folder)]
     for run in failed:
         error = read_state(run.folder).get("error")
         get_logger().error(f"{run}: {error}; see {run.folder.run_log}")
     return not failed
+
+
+def _write(runs: Sequence[Run], folder: StudyFolder, diagnose: bool) -> None:
+    """Writes what is found so far."""
+    found = collect(runs)
+    write_json(folder.json, to_dict(found, diagnose))
+    atomic_write(folder.csv, to_csv(found, diagnose))
+    atomic_write(folder.markdown, to_markdown(found, diagnose))
+    atomic_write(folder.page, to_html(found, diagnose))
+    get_logger().info(f"tables: {folder.csv}, {folder.json}, {folder.markdown}, {folder.page}")
 
 
 def _known_categories(configs: Sequence[Config]) -> list[str]:
@@ -76,7 +88,7 @@ def _known_categories(configs: Sequence[Config]) -> list[str]:
         ConfigError: they differ.
     """
     key = "DataLoader.Train.dataset.name"
-    known: list[str] | None = None
+    known: list[str] = []
     for config in configs:
         name = config.DataLoader.Train.dataset.get("name", "")
         with config.naming_files():
@@ -84,7 +96,7 @@ def _known_categories(configs: Sequence[Config]) -> list[str]:
                 config.load_plugins()
             layout = LAYOUTS.get(name) or DATASETS.get(name, key)
         found = layout.categories(config.Global.data_root)
-        if known is not None and found != known:
+        if known and found != known:
             raise ConfigError("Global.data_root", "the configurations have different categories")
         known = found
-    return known or []
+    return known

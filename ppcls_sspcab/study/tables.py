@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
-import json
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ppcls_sspcab.study.rows import Findings, Row
-from ppcls_sspcab.utils.table import UNKNOWN, interval, markdown_table, number, whole
+from ppcls_sspcab.utils.table import (
+    UNKNOWN,
+    csv_table,
+    interval,
+    markdown_table,
+    number,
+    whole,
+)
 
 NOTE = (
     "Image AUROC is the mean over the seeds ± their standard deviation (n - 1). The interval holds "
@@ -105,23 +109,18 @@ def to_markdown(found: Findings, diagnose: bool) -> str:
 
 def to_csv(found: Findings, diagnose: bool) -> str:
     """A row for each configuration's mean, then one for each of its categories."""
-    table = io.StringIO(newline="")
     plain = [_plain(row, diagnose) for row in found.means + found.rows]
-    writer = csv.DictWriter(table, list(plain[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(plain)
-    return table.getvalue()
+    return csv_table(list(plain[0]), plain)
 
 
-def to_json(found: Findings, diagnose: bool) -> str:
-    """``notes``, ``means``, ``rows`` and ``protocols``; null where nothing is known."""
-    values = {
+def to_dict(found: Findings, diagnose: bool) -> dict[str, Any]:
+    """Values for JSON: ``notes``, ``means``, ``rows`` and ``protocols``; None where unknown."""
+    return {
         "notes": notes(diagnose),
         "means": [_plain(row, diagnose) for row in found.means],
         "rows": [_plain(row, diagnose) for row in found.rows],
         "protocols": found.protocols,
     }
-    return json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _plain(row: Row, diagnose: bool) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from ppcls_sspcab.errors import OutputError
 
@@ -99,6 +101,17 @@ def atomic_write(path: str | os.PathLike[str], content: str | bytes) -> None:
         temporary.write_bytes(data)
 
 
+def write_json(path: str | os.PathLike[str], values: Any) -> None:
+    """Writes values as indented JSON, as :func:`atomic_write` does.
+
+    Raises:
+        OutputError: as :func:`naming_output`.
+        ValueError: NaN or an infinity, which JSON does not know.
+    """
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
+    atomic_write(path, text + "\n")
+
+
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file, as hexadecimal text."""
     digest = hashlib.sha256()
@@ -106,11 +119,6 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-_AT_FDCWD = -100
-
-_RENAME_EXCHANGE = 2
 
 
 @contextmanager
@@ -122,7 +130,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     is moved away first.
 
     Raises:
-        OutputError: as :func:`ppcls_sspcab.utils.files.naming_output`.
+        OutputError: as :func:`naming_output`.
     """
     target = Path(path).absolute()
     with naming_output(target):
@@ -157,5 +165,6 @@ def _exchange(first: Path, second: Path) -> bool:
         renameat2 = ctypes.CDLL(None).renameat2
     except (AttributeError, OSError, TypeError):
         return False
-    paths = (_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second))
-    return renameat2(*paths, _RENAME_EXCHANGE) == 0
+    working_folder, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    paths = (working_folder, os.fsencode(first), working_folder, os.fsencode(second))
+    return renameat2(*paths, exchange) == 0

@@ -14,7 +14,6 @@ from pathlib import Path
 from ppcls_sspcab.utils.machine import cpu_threads, has_avx512, is_glibc, vendor
 
 _SWITCH_OFF = "PPCLS_SSPCAB_NO_LAUNCHER"
-
 _MARK = "PPCLS_SSPCAB_LAUNCHED"
 
 # Programs that may lie anywhere, and where they lie in a checkout.
@@ -84,7 +83,7 @@ def _may_restart() -> bool:
 
 
 def _is_own_command() -> bool:
-    """Whether this process runs one of our commands, and not a notebook or a test that calls us."""
+    """Whether this process runs a command of this project, not a notebook or a test."""
     script = getattr(sys.modules.get("__main__"), "__file__", None)
     if script is None:
         return False

@@ -35,7 +35,7 @@ def run_program(program: Callable[[], int]) -> int:
     """
     _escape_what_cannot_be_encoded()
     try:
-        with _sigterm_as_ctrl_c():
+        with _handling((signal.SIGTERM,), signal.default_int_handler):
             code = program()
             if sys.stdout is not None:
                 sys.stdout.flush()  # a full disk is to be noticed here, not at Python's own end
@@ -80,12 +80,6 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
     with _handling((signal.SIGINT, signal.SIGTERM), note):
         yield lambda: asked
-
-
-@contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    with _handling((signal.SIGTERM,), signal.default_int_handler):
-        yield
 
 
 @contextmanager

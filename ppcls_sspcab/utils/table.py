@@ -1,7 +1,9 @@
-"""Tables of text, in Markdown and plain, and how figures stand in their cells."""
+"""Tables of text, in Markdown, CSV and plain, and how figures stand in their cells."""
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,6 +29,15 @@ def plain_table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Lines of a table for a console, its columns two spaces apart."""
     widths = _widths(rows)
     return ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """A CSV with a line of titles; each row has a value for each column."""
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return table.getvalue()
 
 
 def number(value: float) -> str:
