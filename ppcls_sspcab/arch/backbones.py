@@ -19,6 +19,7 @@ from paddle import nn
 from paddle.vision import models
 
 from ppcls_sspcab.arch.feature_maps import FeatureMaps
+from ppcls_sspcab.arch.modes import evaluation_mode
 from ppcls_sspcab.errors import ModelError, UserError, did_you_mean
 from ppcls_sspcab.registry import BACKBONES, UnknownName
 from ppcls_sspcab.utils.download import published_weights
@@ -49,20 +50,18 @@ _WITH_EXTRA_PROJECTION = ("ResNet18", "ResNet34")
 _PROJECTION = "blocks.0.short."
 
 
-def build_backbone(
-    section: Mapping[str, Any], pretrained: bool | str = False, key: str = "Arch.Backbone"
-) -> nn.Layer:
+def build_backbone(section: Mapping[str, Any], pretrained: bool | str = False) -> nn.Layer:
     """Builds a registered backbone, or any convolutional one that PaddleClas has by that name.
 
     Args:
-        section: ``{name: ..., argument: value}``.
-        pretrained: as in the registry's contract, where the section does not say.
-        key: key of the section in the configuration, for errors.
+        section: ``{name: ..., argument: value}``, the section ``Arch.Backbone``.
+        pretrained: as ``Arch.pretrained``, where the section does not say.
 
     Raises:
         ConfigError: an unknown name or argument, or a network without a feature map.
         ModelError: weights that cannot be had or do not fit.
     """
+    key = "Arch.Backbone"
     name = section.get("name") if isinstance(section, Mapping) else None
     if isinstance(name, str) and name not in BACKBONES.names():
         try:
@@ -85,8 +84,7 @@ def _register_vision(name: str) -> None:
         """
         if pretrained is True:
             pretrained = _fetched(name, *models.resnet.model_urls[name])
-        with _building(name):
-            layer = getattr(models, name)(num_classes=0, with_pool=False)
+        layer = _built(name, getattr(models, name), num_classes=0, with_pool=False)
         return _finish(layer, name, pretrained)
 
     BACKBONES.register_as(name)(build)
@@ -113,8 +111,8 @@ def _register_paddleclas(name: str) -> None:
                 raise ValueError(_projection_hint(f"PaddleClas's published weights of {name}"))
         if pretrained is True:
             pretrained = _fetched(name, _paddleclas_url(name, builder, kwargs), None)
-        with _building(name), _quiet_paddleclas():
-            layer = builder(pretrained=False, **kwargs)
+        with _quiet_paddleclas():
+            layer = _built(name, builder, pretrained=False, **kwargs)
         _refuse_swallowed(kwargs, builder, layer)
         _cut_after_features(layer, name, stop_after)
         return _finish(layer, name, pretrained)
@@ -145,15 +143,12 @@ def _finish(layer: nn.Layer, name: str, pretrained: bool | str) -> nn.Layer:
 
 
 def _output_shape(layer: nn.Layer, name: str) -> list[int]:
-    """Runs the backbone once on an empty picture and looks at what comes out."""
-    layer.eval()
+    """The shape of the backbone's output for one black picture of 64 x 64 pixels."""
     try:
-        with paddle.no_grad():
+        with evaluation_mode(layer), paddle.no_grad():
             return list(layer(paddle.zeros([1, 3, 64, 64])).shape)
     except Exception as error:  # whatever a foreign network raises on losing its classifier
         raise ValueError(f"{name} gives no feature map: {error}") from error
-    finally:
-        layer.train()
 
 
 def _refuse_swallowed(kwargs: dict[str, Any], builder: Callable[..., Any], layer: nn.Layer) -> None:
@@ -165,45 +160,37 @@ def _refuse_swallowed(kwargs: dict[str, Any], builder: Callable[..., Any], layer
 
 
 def _cut_after_features(layer: nn.Layer, name: str, stop_after: str | None) -> None:
-    """Makes the direct sublayers behind the feature map do nothing and hold nothing."""
+    """Puts identities in the places of the direct sublayers behind the feature map."""
     children = dict(layer.named_children())
     names = list(children)
-    if stop_after is not None:
-        if stop_after not in children:
-            hint = did_you_mean(stop_after, names)
-            raise ValueError(f"stop_after: {name} has no sublayer {stop_after!r}{hint}")
-        first = names.index(stop_after) + 1
+    pools = [n for n, child in children.items() if isinstance(child, nn.AdaptiveAvgPool2D)]
+    if stop_after in children:
+        after = names[names.index(stop_after) + 1 :]
+    elif stop_after is not None:
+        hint = did_you_mean(stop_after, names)
+        raise ValueError(f"stop_after: {name} has no sublayer {stop_after!r}{hint}")
+    elif pools:
+        after = names[names.index(pools[-1]) :]
     else:
-        pools = [n for n, child in children.items() if isinstance(child, nn.AdaptiveAvgPool2D)]
-        if not pools:
-            raise ValueError(
-                f"{name} has no global pooling to cut at; name the sublayer that gives its last "
-                f"feature map as stop_after{did_you_mean('', names)}"
-            )
-        first = names.index(pools[-1])
-    for after in names[first:]:
-        layer.add_sublayer(after, nn.Identity())
-    if names[first:] and len(_output_shape(layer, name)) != 4:
+        raise ValueError(
+            f"{name} has no global pooling to cut at; name the sublayer that gives its last "
+            f"feature map as stop_after{did_you_mean('', names)}"
+        )
+    for path in after:
+        layer.add_sublayer(path, nn.Identity())
+    if after and len(_output_shape(layer, name)) != 4:
         # It flattens by a function, which cannot be taken out: give what went into that instead.
-        features = FeatureMaps(layer, [names[first]])
-        layer.register_forward_post_hook(lambda *_: features.maps[names[first]])
+        features = FeatureMaps(layer, after[:1])
+        layer.register_forward_post_hook(lambda *_: features.maps[after[0]])
 
 
 def _paddleclas_builders() -> dict[str, Callable[..., nn.Layer]]:
-    module = _paddleclas_module()
-    return {
-        name: member
-        for name, member in inspect.getmembers(module, inspect.isfunction)
-        if name[0].isupper()
-    }
+    members = inspect.getmembers(_paddleclas_module(), inspect.isfunction)
+    return {name: member for name, member in members if name[0].isupper()}
 
 
 def _paddleclas_module() -> ModuleType:
-    """PaddleClas's backbones, out of the one package that this process uses.
-
-    Raises:
-        UserError: there is none that can be imported.
-    """
+    """PaddleClas's module of backbones. Raises UserError if it cannot be imported."""
     with _root_logger_kept():
         module = require_module("arch.backbone")
         log: Any = require_module("utils.logger")
@@ -234,11 +221,9 @@ def _quiet_paddleclas() -> Iterator[None]:
         log.setLevel(level)
 
 
-@contextmanager
-def _building(name: str) -> Iterator[None]:
-    """Says so when a library refuses its arguments."""
+def _built(name: str, builder: Callable[..., nn.Layer], /, **arguments: Any) -> nn.Layer:
     try:
-        yield
+        return builder(**arguments)
     except (TypeError, AssertionError) as error:
         raise ValueError(f"{name} refuses its arguments: {error}") from error
 

@@ -6,9 +6,7 @@ from paddle import nn
 
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.errors import ConfigError, ModelError
-from ppcls_sspcab.registry import (
-    ARCHITECTURES,
-)
+from ppcls_sspcab.registry import ARCHITECTURES
 
 
 def build_network(config: Config, class_num: int | None = None) -> nn.Layer:
@@ -27,8 +25,7 @@ def build_network(config: Config, class_num: int | None = None) -> nn.Layer:
     if class_num is not None and network.class_num != class_num:
         raise ConfigError(
             "Arch.class_num",
-            f"is {network.class_num}, but the CutPaste variant of transform_ops has {class_num} "
-            "classes",
+            f"is {network.class_num}, but CutPaste in transform_ops has {class_num} classes",
         )
     if config.Global.freeze_steps and not hasattr(network, "freeze_backbone"):
         raise ConfigError(

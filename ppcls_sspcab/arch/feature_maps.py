@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import TracebackType
 
 import paddle
 from paddle import nn
@@ -19,20 +18,17 @@ class FeatureMaps:
     collecting at the end of the block.
 
     Args:
-        network: the network, such as a backbone.
-        paths: paths of layers below it, such as ``["layer2", "layer3[1].conv2"]``.
-        key: key of the configuration that holds the paths, for errors.
+        paths: paths of layers below the network, such as ``["layer2", "layer3[1].conv2"]``.
 
     Attributes:
-        maps: output by path as given, float [N, C, h, w], in the order of ``paths`` once every
-            layer has run; refreshed by every forward.
+        maps: output by path as given, float [N, C, h, w]; replaced in every forward.
 
     Raises:
         ConfigError: a path that names no layer.
     """
 
-    def __init__(self, network: nn.Layer, paths: Sequence[str], key: str = "layers") -> None:
-        layers = [find_layer(network, path, key) for path in paths]
+    def __init__(self, network: nn.Layer, paths: Sequence[str]) -> None:
+        layers = [find_layer(network, path, "layers") for path in paths]
         self.maps: dict[str, paddle.Tensor] = {}
         self._hooks = [
             layer.register_forward_post_hook(_collector(self.maps, path))
@@ -47,12 +43,7 @@ class FeatureMaps:
     def __enter__(self) -> FeatureMaps:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.remove()
 
 

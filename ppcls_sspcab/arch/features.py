@@ -1,4 +1,4 @@
-"""Everything that scores and maps read of a network, out of one forward."""
+"""The features of a network that image scores and localizers need, out of one forward."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class FeatureReader:
             layer's map [N, C, h, w]; and ``images``, the pictures themselves [N, 3, H, W].
 
     Raises:
-        ConfigError: an unknown name, or one of a part that the network does not have.
+        ConfigError: an unknown name, or a feature of a part that the network lacks.
     """
 
     def __init__(self, network: nn.Layer, names: Iterable[str]) -> None:
@@ -56,12 +56,12 @@ class FeatureReader:
         found = {"embedding": self.network.embed(images)}
         # Hooks that stayed would collect in every detector made of the same network.
         maps.remove()
+        if "images" in self.names:
+            found["images"] = images
         if "embedding_max" in self.names:
             found["embedding_max"] = maps.maps["backbone"].max(axis=[2, 3])
         if "logits" in self.names:
             found["logits"] = self.network.head(found["embedding"])
-        if "images" in self.names:
-            found["images"] = images
         if "block_input" in self.names:
             found["block_input"] = self.network.blocks[-1].last[0]
         if "block_output" in self.names:

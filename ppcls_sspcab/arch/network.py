@@ -72,11 +72,7 @@ class CutPasteNet(nn.Layer):
         self.unfreeze_backbone()
 
     def forward(self, images: paddle.Tensor, label: paddle.Tensor | None = None) -> dict[str, Any]:
-        """Everything that the losses read.
-
-        Args:
-            images: float32 [N, 3, H, W], RGB, normalised.
-            label: not used; PaddleClas's engine gives it.
+        """What the losses read of images float32 [N, 3, H, W]; PaddleClas's engine gives labels.
 
         Returns:
             ``logits`` [N, K], ``embedding`` [N, D] before the head, and ``sspcab``, a list with
@@ -100,10 +96,7 @@ class CutPasteNet(nn.Layer):
         return self.backbone(images)
 
     def freeze_backbone(self) -> None:
-        """Holds the backbone's parameters and BatchNorm statistics, for the first steps.
-
-        The blocks inside the backbone start at random and go on learning, as the head does.
-        """
+        """Holds the backbone's parameters and BatchNorm statistics, but not those of its blocks."""
         self._freeze([self.backbone])
 
     def unfreeze_backbone(self) -> None:

@@ -18,11 +18,11 @@ from ppcls_sspcab.utils.streams import quiet_stdout
 class OneDNNLayer:
     """A layer compiled for the CPU, with the weights that it has now, in evaluation mode.
 
+    Called with images it returns the list of the layer's tensors.
+
     Args:
         layer: maps images float32 [N, 3, H, W] to a tensor, or to a tuple of them.
         image_size: (H, W); the batch size is free.
-
-    Called with images it returns the list of the layer's tensors.
     """
 
     def __init__(self, layer: nn.Layer, image_size: Sequence[int]) -> None:

@@ -23,16 +23,14 @@ def bracketed(path: str) -> str:
 def find_layer(
     root: nn.Layer, path: str, key: str, hint: Callable[[], str] | None = None
 ) -> nn.Layer:
-    """The layer of ``root`` at ``path``.
+    """The layer of ``root`` at ``path``, which has brackets or dots.
 
     Args:
-        root: the network.
-        path: path below ``root``, with brackets or dots.
         key: key of the configuration that holds the path, for the error.
         hint: makes the end of the error's text; the nearest of all layers if None.
 
     Raises:
-        ConfigError: no such layer; the nearest candidates are listed.
+        ConfigError: no such layer.
     """
     layers = dict(root.named_sublayers())
     try:

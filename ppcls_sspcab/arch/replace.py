@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import paddle
 from paddle import nn
 
 from ppcls_sspcab.arch.paths import bracketed, find_layer, set_layer
+from ppcls_sspcab.arguments import refuse_misspelt
 from ppcls_sspcab.errors import ConfigError, did_you_mean
 from ppcls_sspcab.registry import BLOCKS
 
@@ -18,21 +18,14 @@ _LISTED = 12
 
 
 def replace_layers(
-    backbone: nn.Layer,
-    sections: Mapping[str, Any] | Sequence[Mapping[str, Any]],
-    key: str = "Arch.Block",
+    backbone: nn.Layer, sections: Mapping[str, Any] | Sequence[Mapping[str, Any]]
 ) -> list[nn.Layer]:
-    """Replaces convolutions of ``backbone``, in place; the replaced ones are gone from it.
+    """Replaces convolutions of ``backbone`` in place; returns the blocks in the order of the paths.
 
     Args:
-        backbone: any network of ``paddle.nn.Conv2D`` layers.
-        sections: one section ``{name: SSPCAB, replace: path or list of paths, argument: value}``
-            or several. ``replace: auto``, the default, is the backbone's own
+        sections: ``Arch.Block``, one section ``{name: SSPCAB, replace: path or list of paths,
+            argument: value}`` or several. ``replace: auto``, the default, is the backbone's own
             ``default_replace``.
-        key: key of the sections in the configuration, for errors.
-
-    Returns:
-        The new blocks, in the order of their paths.
 
     Raises:
         ConfigError: a path that names no layer, or a layer that is no convolution or changes the
@@ -41,11 +34,11 @@ def replace_layers(
     several = not isinstance(sections, Mapping)
     blocks = []
     for number, section in enumerate(sections if several else [sections]):
-        section_key = f"{key}.{number}" if several else key
+        section_key = f"Arch.Block.{number}" if several else "Arch.Block"
         if not isinstance(section, Mapping):
             raise ConfigError(section_key, f"must be a mapping with a 'name', not {section!r}")
         arguments = {name: value for name, value in section.items() if name != "replace"}
-        _refuse_misspelt_replace(arguments, section_key)
+        refuse_misspelt(arguments, ["replace"], section_key)
         place_key = f"{section_key}.replace"
         for path in _paths(backbone, section.get("replace", AUTO), place_key):
             conv = _replaceable(backbone, path, place_key)
@@ -53,19 +46,6 @@ def replace_layers(
             set_layer(backbone, path, block)
             blocks.append(block)
     return blocks
-
-
-def _refuse_misspelt_replace(arguments: dict[str, Any], key: str) -> None:
-    """The block's constructor, which checks the rest, does not know of ``replace``."""
-    if "name" not in arguments:
-        BLOCKS.resolve(arguments, key, {})
-    block = BLOCKS.get(arguments["name"], f"{key}.name")
-    known = [name for name in inspect.signature(block).parameters if name != "channels"]
-    for name in arguments:
-        if name not in ("name", *known):
-            hint = did_you_mean(name, [*known, "replace"])
-            if "'replace'" in hint:
-                raise ConfigError(f"{key}.{name}", f"unknown key{hint}")
 
 
 def _paths(backbone: nn.Layer, replace: Any, key: str) -> list[str]:
@@ -89,11 +69,8 @@ def _replaceable(backbone: nn.Layer, path: str, key: str) -> nn.Conv2D:
         raise ConfigError(key, f"{path!r} is a {kind}, no Conv2D" + _hint(backbone, path))
     before, after = _shapes(layer)
     if before != after:
-        raise ConfigError(
-            key,
-            f"{path!r} maps {before} to {after}, but a block keeps the shape of its input"
-            + _hint(backbone, path),
-        )
+        what = f"{path!r} maps {before} to {after}, but a block keeps the shape of its input"
+        raise ConfigError(key, what + _hint(backbone, path))
     return layer
 
 

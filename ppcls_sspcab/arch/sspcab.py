@@ -57,7 +57,6 @@ class SSPCAB(nn.Layer):
 
     Attributes:
         last: (input, output) of the last forward, float [N, C, h, w] each; None before it.
-        last_input, last_output: its two parts.
 
     Raises:
         ValueError: a size out of range.
@@ -72,11 +71,14 @@ class SSPCAB(nn.Layer):
         form: Literal["sliced", "masked"] | None = None,
     ) -> None:
         super().__init__()
-        sizes = {"channels": channels, "reduction": reduction}
-        bounds = {**dict.fromkeys(sizes, 65536), "kernel_size": 64, "dilation": 64}
-        for name, value in {**sizes, "kernel_size": kernel_size, "dilation": dilation}.items():
-            if not 1 <= value <= bounds[name]:
-                raise ValueError(f"{name} must be 1 to {bounds[name]}, not {value}")
+        for name, value, most in (
+            ("channels", channels, 65536),
+            ("reduction", reduction, 65536),
+            ("kernel_size", kernel_size, 64),
+            ("dilation", dilation, 64),
+        ):
+            if not 1 <= value <= most:
+                raise ValueError(f"{name} must be 1 to {most}, not {value}")
         self.channels = channels
         self.kernel_size = kernel_size
         self.padding = kernel_size + dilation
@@ -86,14 +88,6 @@ class SSPCAB(nn.Layer):
         self.attention = SqueezeExcitation(channels, reduction)
         # A tuple, because Paddle turns a tensor that is set as an attribute into a buffer.
         self.last: tuple[paddle.Tensor | None, paddle.Tensor | None] = (None, None)
-
-    @property
-    def last_input(self) -> paddle.Tensor | None:
-        return self.last[0]
-
-    @property
-    def last_output(self) -> paddle.Tensor | None:
-        return self.last[1]
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """float [N, C, h, w] -> float [N, C, h, w], every value >= 0."""
@@ -117,23 +111,19 @@ class SSPCAB(nn.Layer):
         corners = self.conv.weight.reshape([channels, 2, 2, channels, side, side])
         # [out, row, column, in, k', k'] -> [out, in, row, k', column, k']
         kernel = corners.transpose([0, 3, 1, 4, 2, 5])
-        dilation = 1
         if side == 1:
-            dilation = 2 * pad
-        else:
-            gap = 2 * pad + 1 - 2 * side
-            top, bottom = kernel.split(2, axis=2)
-            rows = paddle.zeros([channels, channels, 1, gap, 2, side], dtype=kernel.dtype)
-            kernel = paddle.concat([top, rows, bottom], axis=3)
-            left, right = kernel.split(2, axis=4)
-            columns = paddle.zeros([*left.shape[:-1], gap], dtype=kernel.dtype)
-            kernel = paddle.concat([left, columns, right], axis=5)
-        kernel = kernel.reshape([channels, channels, *self._kernel_shape()])
-        return F.conv2d(x, kernel, self.conv.bias, padding=pad, dilation=dilation)
-
-    def _kernel_shape(self) -> tuple[int, int]:
-        side = 2 if self.kernel_size == 1 else 2 * self.padding + 1
-        return side, side
+            kernel = kernel.reshape([channels, channels, 2, 2])
+            return F.conv2d(x, kernel, self.conv.bias, padding=pad, dilation=2 * pad)
+        whole = 2 * pad + 1
+        gap = whole - 2 * side
+        top, bottom = kernel.split(2, axis=2)
+        rows = paddle.zeros([channels, channels, 1, gap, 2, side], dtype=kernel.dtype)
+        kernel = paddle.concat([top, rows, bottom], axis=3)
+        left, right = kernel.split(2, axis=4)
+        columns = paddle.zeros([*left.shape[:-1], gap], dtype=kernel.dtype)
+        kernel = paddle.concat([left, columns, right], axis=5)
+        kernel = kernel.reshape([channels, channels, whole, whole])
+        return F.conv2d(x, kernel, self.conv.bias, padding=pad)
 
     def __getstate__(self) -> dict[str, Any]:
         # Tensors inside a graph cannot be copied; a deep copy starts without a last forward.

@@ -69,10 +69,9 @@ def _naming_data(config: Config) -> Iterator[None]:
 
 
 def build_store(config: Config, samples: list[Sample], title: str) -> ImageStore:
-    """The pictures at network size, decoded into memory up to ``Global.cache_mb``."""
-    return open_store(
-        samples, config.Preprocess, config.Global.cache_mb, config.Global.on_error, title
-    )
+    """:func:`open_store` as the configuration says."""
+    run = config.Global
+    return open_store(samples, config.Preprocess, run.cache_mb, run.on_error, title)
 
 
 def open_store(
@@ -96,8 +95,8 @@ class GoodPictures:
     """The good pictures of a run.
 
     Attributes:
-        train: the network is trained on these, and density, score and map are fitted to them.
-        held_out: the threshold is calibrated on these; None where none are held out.
+        train: train the network; density, image score and localizer are fitted to them.
+        held_out: calibrate the threshold; None where none are held out.
     """
 
     train: ImageStore
@@ -105,12 +104,7 @@ class GoodPictures:
 
 
 def good_pictures(config: Config, samples: list[Sample] | None = None) -> GoodPictures:
-    """Reads the good pictures of a configuration.
-
-    Args:
-        config: of one category.
-        samples: good samples in place of the data set's.
-    """
+    """Reads the good pictures of a configuration of one category, or ``samples`` if given."""
     samples = build_dataset(config).train if samples is None else samples
     split = split_good(samples, held_out_share(config), config.Global.seed)
     get_logger().info(
@@ -140,7 +134,7 @@ def transform_sections(config: Config) -> Any:
 
 
 def transforms_of(sections: Any, key: str) -> tuple[list[Any], Any]:
-    """What :func:`build_transforms` returns, of a list ``[{Name: {arguments}}, ...]``.
+    """The transforms of a list ``[{Name: {arguments}}, ...]``: the last one makes the views.
 
     Raises:
         ConfigError: a wrong item, or a list that does not end with its only view transform.

@@ -50,20 +50,19 @@ class Finding:
 
 
 def check(root: str, dataset: str | None = None, category: str | None = None) -> bool:
-    """Prints a table for each category and whatever is wrong in it.
+    """Prints a table for each category and whatever is wrong in it; returns whether nothing is.
 
     Args:
         root: folder of the data set, or a CSV file.
         dataset: name of the layout; default: the one that it looks like.
         category: only this one.
 
-    Returns:
-        whether nothing is wrong.
-
     Raises:
         DataError: no layout fits, or there is no category.
     """
-    layout = layout_named(dataset) if dataset else layout_of(Path(root))
+    if dataset and dataset not in LAYOUTS:
+        raise DataError(f"unknown data set {dataset!r}{did_you_mean(dataset, LAYOUTS)}")
+    layout = LAYOUTS[dataset] if dataset else layout_of(Path(root))
     print(f"{root}: {layout.__name__}")
     names = [category] if category else layout.categories(root)
     findings = [_examine(layout, root, name) for name in names]
@@ -73,17 +72,6 @@ def check(root: str, dataset: str | None = None, category: str | None = None) ->
     state = "something is wrong in " + ", ".join(wrong) if wrong else "nothing is wrong"
     print(f"\n{len(findings)} {'category' if len(findings) == 1 else 'categories'}: {state}")
     return not wrong
-
-
-def layout_named(name: str) -> Any:
-    """The layout of a class's name.
-
-    Raises:
-        DataError: it is not known.
-    """
-    if name not in LAYOUTS:
-        raise DataError(f"unknown data set {name!r}{did_you_mean(name, LAYOUTS)}")
-    return LAYOUTS[name]
 
 
 def _examine(layout: Any, root: str, category: str) -> Finding:
@@ -134,10 +122,8 @@ def _inspect(sample: Sample, group: Group) -> Iterator[tuple[str, str]]:
     if mask is None:
         return
     if mask.shape != (height, width):
-        text = (
-            f"{sample.mask_path} is {mask.shape[1]}x{mask.shape[0]}, its picture {width}x{height}"
-        )
-        yield "masks of another size than their pictures", text
+        size = f"{mask.shape[1]}x{mask.shape[0]}, its picture {width}x{height}"
+        yield "masks of another size than their pictures", f"{sample.mask_path} is {size}"
     if not mask.any():
         yield "masks that mark nothing", str(sample.mask_path)
 
@@ -151,9 +137,7 @@ def _lines(finding: Finding) -> Iterator[str]:
             group.kind,
             str(group.count),
             _sizes(group.sizes),
-            ", ".join(f"{mode} {count}" for mode, count in sorted(group.modes.items()))
-            if len(group.modes) > 1
-            else "".join(group.modes),
+            _modes(group.modes),
             "" if group.kind == "good" else f"{group.masked} of {group.count}",
         )
         for group in finding.groups
@@ -167,6 +151,13 @@ def _lines(finding: Finding) -> Iterator[str]:
         yield from (f"    {text}" for text in texts[:SHOWN])
         if len(texts) > SHOWN:
             yield f"    and {len(texts) - SHOWN} more"
+
+
+def _modes(modes: Counter[str]) -> str:
+    """ "RGB", or "L 1, RGB 5"."""
+    if len(modes) < 2:
+        return "".join(modes)
+    return ", ".join(f"{mode} {count}" for mode, count in sorted(modes.items()))
 
 
 def _sizes(sizes: Counter[tuple[int, int]]) -> str:

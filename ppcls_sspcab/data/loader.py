@@ -20,15 +20,13 @@ from ppcls_sspcab.data.views import CutPasteViews, SampleNumbers
 from ppcls_sspcab.errors import DataError, UserError
 
 _SHARED_MEMORY = "/dev/shm"
-
 _PR_SET_PDEATHSIG = 1
-
 _DEAD_READER = re.compile(r"DataLoader process \((pid\s+\d+)\) exited (.*?)\.? *\(at ")
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An error on its way from a worker to the main process, as plain values."""
+    """An error of a worker as plain values, on its way to the main process."""
 
     is_users: bool
     text: str
@@ -57,14 +55,12 @@ class Carrying(paddle.io.Dataset):
             return Failure(False, f"sample {number}:\n{traceback.format_exc()}")
 
 
-def collate(samples: Sequence[tuple[np.ndarray, np.ndarray] | Failure]) -> list[Any]:
-    """Stacks samples to [float32 [B, V, 3, h, w], int64 [B, V]]."""
-    pairs = []
+def collate(samples: Sequence[Any]) -> list[Any]:
+    """Stacks samples to [float32 [B, V, 3, h, w], int64 [B, V]]; a failure takes their place."""
     for sample in samples:
         if isinstance(sample, Failure):
             return [np.zeros(1, np.float32), sample]
-        pairs.append(sample)
-    images, labels = zip(*pairs, strict=True)
+    images, labels = zip(*samples, strict=True)
     return [np.stack(images), np.stack(labels)]
 
 
@@ -84,12 +80,9 @@ class TrainLoader(paddle.io.DataLoader):
 
 @contextmanager
 def reporting_dead_readers() -> Iterator[None]:
-    """Context in which the death of a reader process is a DataError that names it.
+    """Context in which the death of a reader process becomes a DataError that names it.
 
     Paddle raises a SystemError from a signal handler, in the midst of whatever runs just then.
-
-    Raises:
-        DataError: a reader process was killed or crashed.
     """
     try:
         yield
@@ -151,14 +144,13 @@ def _fits_shared_memory(needed: int) -> bool:
 
 
 def flatten_views(images: Any, labels: Any) -> tuple[Any, Any]:
-    """Makes one batch of all views, for arrays and tensors alike.
+    """One batch of all views, those of one picture side by side: [B * V, 3, h, w] and [B * V, 1].
+
+    The labels' second axis keeps Paddle's cross entropy from taking B x 3 of them for
+    probabilities.
 
     Args:
-        images: [B, V, 3, h, w].
-        labels: [B, V].
-
-    Returns:
-        [V * B, 3, h, w] and [V * B, 1], the views of one picture side by side; the second axis
-        keeps Paddle's cross entropy from taking B x 3 labels for probabilities.
+        images: array or tensor [B, V, 3, h, w].
+        labels: likewise, [B, V].
     """
     return images.reshape([-1, *images.shape[2:]]), labels.reshape([-1, 1])

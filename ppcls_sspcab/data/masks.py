@@ -17,8 +17,7 @@ def whole_mask(sample: Sample) -> np.ndarray | None:
     """All marked pixels of a sample at the masks' own size, bool [H, W]; None without a mask.
 
     Raises:
-        ImageError: a mask's file cannot be read.
-        DataError: the sample's masks differ in size.
+        DataError: a mask's file cannot be read (ImageError), or the sample's masks differ in size.
     """
     if sample.mask_path is None:
         return None
@@ -41,43 +40,39 @@ def load_mask(sample: Sample, shape: tuple[int, int]) -> np.ndarray | None:
         bool [height, width], all False for a good sample; None for a bad one without a mask.
 
     Raises:
-        ImageError, DataError: as :func:`whole_mask`.
+        DataError: as :func:`whole_mask`.
     """
-    height, width = shape
     if sample.label == 0:
-        return np.zeros((height, width), bool)
+        return np.zeros(shape, bool)
     mask = whole_mask(sample)
-    if mask is None or mask.shape == (height, width):
+    if mask is None or mask.shape == shape:
         return mask
-    resized = Image.fromarray(mask.astype(np.uint8)).resize(
-        (width, height), Image.Resampling.NEAREST
-    )
-    return np.asarray(resized) > 0
+    pixels = Image.fromarray(mask.astype(np.uint8))
+    return np.asarray(pixels.resize(shape[::-1], Image.Resampling.NEAREST)) > 0
 
 
 def true_mask(sample: Sample, shape: tuple[int, int]) -> np.ndarray | None:
-    """:func:`load_mask` of a mask that can be its picture's, without losing a small defect.
+    """:func:`load_mask` without losing a small defect, and after a check that the mask fits.
 
     Raises:
-        ImageError: a mask's file cannot be read.
-        DataError: a mask of another shape than its picture, or one of a bad picture that marks
-            nothing: it belongs to another picture.
+        DataError: as :func:`whole_mask`; a mask of another shape than its picture, or one of a bad
+            picture that marks nothing: it belongs to another picture.
     """
     if sample.label == 0 or sample.mask_path is None:
         return load_mask(sample, shape)
     _check_shape(sample.path, sample.mask_path)
     found = load_mask(sample, shape)
-    if found is not None and not found.any():
-        whole = whole_mask(sample)
-        if whole is None or not whole.any():
-            raise DataError(
-                f"{sample.mask_path} marks no pixel of the bad picture {sample.path}: is it "
-                "another picture's mask? Remove it if nobody marked the defect"
-            )
-        # Smaller than a pixel of the network: it must not turn into a good picture.
-        small = Image.fromarray(whole.astype(np.float32)).resize(shape[::-1], Image.Resampling.BOX)
-        return np.asarray(small) > 0
-    return found
+    if found is None or found.any():
+        return found
+    whole = whole_mask(sample)
+    if whole is None or not whole.any():
+        raise DataError(
+            f"{sample.mask_path} marks no pixel of the bad picture {sample.path}: is it another "
+            "picture's mask? Remove it if nobody marked the defect"
+        )
+    # Smaller than a pixel of the network: it must not turn into a good picture.
+    small = Image.fromarray(whole.astype(np.float32)).resize(shape[::-1], Image.Resampling.BOX)
+    return np.asarray(small) > 0
 
 
 def _check_shape(path: str, mask_path: str) -> None:

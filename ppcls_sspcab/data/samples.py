@@ -16,8 +16,7 @@ LEAST_GOOD = 2  # a covariance of one embedding says nothing
 class Sample:
     """One picture of a data set.
 
-    Args:
-        path: the picture's file.
+    Attributes:
         label: 0 good, 1 bad.
         defect: "good", or the kind of defect (the folder's name).
         mask_path: the file that marks the defect's pixels, if there is one.
@@ -33,39 +32,38 @@ class Sample:
     further_masks: tuple[str, ...] = ()
 
 
-def is_picture(path: Path) -> bool:
-    """Whether the name is that of a picture: known extension in any case, and not hidden."""
-    return path.suffix.lower() in EXTENSIONS and not path.name.startswith(".")
-
-
 def pictures_in(folder: Path) -> list[Path]:
-    """The pictures directly in a folder, sorted by name; a broken link counts, a folder does not.
+    """The pictures directly in a folder, by their suffix, sorted by name; hidden ones are left out.
 
-    Raises:
-        DataError: the folder is absent; near names are listed.
+    A broken link counts. Raises DataError as :func:`require_folder`.
     """
-    require_folder(folder)
-    return sorted(path for path in folder.iterdir() if is_picture(path) and not path.is_dir())
+    return [
+        path for path in _visible(folder) if path.suffix.lower() in EXTENSIONS and not path.is_dir()
+    ]
 
 
-def folders_in(folder: Path) -> list[str]:
-    """Names of the subfolders that are not hidden, sorted.
+def masks_in(folder: Path) -> dict[str, Path]:
+    """The pictures of :func:`pictures_in` by their name without suffix."""
+    return {path.stem: path for path in pictures_in(folder)}
 
-    Raises:
-        DataError: the folder is absent; near names are listed.
+
+def folders_in(folder: Path, optional: bool = False) -> list[str]:
+    """Names of the subfolders, sorted; hidden ones are left out.
+
+    Raises DataError as :func:`require_folder`, unless the folder is ``optional``.
     """
+    if optional and not folder.is_dir():
+        return []
+    return [path.name for path in _visible(folder) if path.is_dir()]
+
+
+def _visible(folder: Path) -> list[Path]:
     require_folder(folder)
-    return sorted(
-        path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def require_folder(folder: Path) -> None:
-    """Does nothing if the folder exists.
-
-    Raises:
-        DataError: it does not; names the nearest existing parent and what is near in it.
-    """
+    """Raises DataError unless the folder exists; names its nearest parent and a near name in it."""
     if folder.is_dir():
         return
     if folder.exists():
@@ -81,11 +79,7 @@ def require_folder(folder: Path) -> None:
 
 
 def require_good(train: Sequence[Sample], where: str) -> None:
-    """Does nothing if there are enough good pictures to train and fit on.
-
-    Raises:
-        DataError: fewer than 2.
-    """
+    """Raises DataError for fewer than 2 good pictures to train on."""
     if len(train) < LEAST_GOOD:
         found = "no good pictures" if not train else "only one good picture"
         raise DataError(
@@ -95,7 +89,6 @@ def require_good(train: Sequence[Sample], where: str) -> None:
 
 
 def good_samples(paths: Iterable[Path], split: str) -> list[Sample]:
-    """Good samples of one split."""
     return [Sample(str(path), 0, "good", None, split) for path in paths]
 
 
@@ -105,9 +98,7 @@ def bad_samples(
     """Bad samples of the split "test", each with its mask (``name_mask`` or ``name``), if any.
 
     Args:
-        paths: the pictures.
-        defect: kind of defect.
-        masks: masks by the stem of their names.
+        masks: as :func:`masks_in` returns them.
         used: takes up the masks that found a picture.
     """
     samples = []
@@ -120,11 +111,7 @@ def bad_samples(
 
 
 def require_paired(masks: Iterable[Path], used: set[Path], where: Path) -> None:
-    """Does nothing if every mask found its picture.
-
-    Raises:
-        DataError: some did not; the first are named.
-    """
+    """Raises DataError, which names the first of them, for masks that found no picture."""
     lonely = sorted(str(mask) for mask in masks if mask not in used)
     if lonely:
         raise DataError(

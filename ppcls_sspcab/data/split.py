@@ -20,7 +20,7 @@ class GoodSplit:
 
 
 def split_good(samples: list[Sample], share: float, seed: int) -> GoodSplit:
-    """Holds out ``share`` of the good pictures, at least one, chosen by ``seed``.
+    """Holds out ``share`` of the good pictures, chosen by ``seed``; at least two unless it is 0.
 
     Raises:
         DataError: fewer than four pictures: two must fit the density, and two must be held out
@@ -34,13 +34,11 @@ def split_good(samples: list[Sample], share: float, seed: int) -> GoodSplit:
             "to set the threshold"
         )
     count = min(max(2, round(share * len(samples))), len(samples) - 2)
-    order = np.random.Generator(np.random.Philox(key=[seed, len(samples)])).permutation(
-        len(samples)
-    )
-    held_out = set(order[:count].tolist())
+    rng = np.random.Generator(np.random.Philox(key=[seed, len(samples)]))
+    apart = set(rng.permutation(len(samples))[:count].tolist())
     return GoodSplit(
-        [sample for index, sample in enumerate(samples) if index not in held_out],
-        [sample for index, sample in enumerate(samples) if index in held_out],
+        [sample for index, sample in enumerate(samples) if index not in apart],
+        [samples[index] for index in sorted(apart)],
     )
 
 
@@ -61,7 +59,7 @@ def held_out(count: int, share: float) -> list[bool]:
 
 
 def split_note(train: int, test: int) -> str:
-    """How good pictures were split, in a sentence for the log and the report."""
+    """How many good pictures are tested, in a sentence for the log and the report."""
     return (
         f"no good pictures are set aside for the test: of {train + test} good pictures {test}, "
         f"evenly spread over their order, are kept from training and tested"

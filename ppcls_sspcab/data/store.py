@@ -21,14 +21,12 @@ class ImageStore:
     is decoded each time. Workers that are forked after :meth:`warm` share the memory.
 
     Args:
-        samples: the pictures.
-        preprocess: gives the size [h, w] and the filter.
         cache_bytes: the most memory to use, in bytes; 0 keeps nothing.
         on_error: "stop" raises at an unreadable picture; "skip" makes :meth:`warm` read every
             picture once and leave out the unreadable ones.
 
     Attributes:
-        samples: list of Sample; ``store[i]`` belongs to ``samples[i]``.
+        samples: ``store[i]`` shows ``samples[i]``.
         skipped: (path, reason) of each picture that was left out.
     """
 
@@ -61,7 +59,6 @@ class ImageStore:
 
         Raises:
             ImageError: the file cannot be read.
-            IndexError: there is no such picture.
         """
         slot = self._slots[index]
         if slot >= len(self._cache):
@@ -77,16 +74,14 @@ class ImageStore:
         """Reads pictures in ``threads`` threads: those that are kept, or all with "skip".
 
         Args:
-            threads: how many at a time.
             progress: called with 1 after each picture, as ``tqdm.update`` is.
 
         Raises:
-            ImageError: an unreadable picture, with ``on_error="stop"``.
-            DataError: not one picture is readable, with ``on_error="skip"``.
+            DataError: an unreadable picture (ImageError), or with "skip" not one readable.
         """
         count = len(self) if self.on_error == "skip" else len(self._cache)
         bad: dict[int, str] = {}
-        with ThreadPoolExecutor(max(1, threads)) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             try:
                 for index, reason in enumerate(pool.map(self._read, range(count))):
                     if reason is not None:

@@ -23,17 +23,15 @@ _LEAST_CHANGE = 12  # levels of 255 by which a defect's strongest pixel differs 
 _AROUND = 0.05  # of the shorter side: how far from the detail itself a defect lies
 _SPOT, _LINE = (0.015, 0.13), (0.03, 0.3)
 _STRENGTH = (0.2, 1.0)
-# As many as tell a difference of a point of AUROC from chance, where the pictures are few.
-_WANTED = 200
-# Pictures worth spoiling, which stand in memory together.
-MAX_SPOILT = 400
+_WANTED = 200  # defects that tell a difference of a point of AUROC from chance
+MAX_SPOILT = 400  # held-out pictures to make defects from, which are in memory together
 
 
 @dataclass(frozen=True)
 class SyntheticDefect:
     """A defect as plain numbers.
 
-    Args:
+    Attributes:
         kind: "blob" (a ragged spot of another colour), "line" (a thin crack), "missing" (a hole
             filled with the colour around it), "warp" (pulled along the axis, most in the middle),
             "blur" or "color_shift" (all within a ragged spot). In a grey picture all are grey.
@@ -58,11 +56,9 @@ class SyntheticDefect:
 def draw_defect(
     rng: np.random.Generator, kind: Kind, detail: np.ndarray | None = None
 ) -> SyntheticDefect:
-    """Draws a defect of one kind; size and strength are log-uniform.
+    """Draws a defect of one kind, near ``detail`` (see :func:`detail_of`) if there is any.
 
-    Args:
-        detail: as :func:`detail_of` gives it; then the defect lies near where the picture has
-            detail, and anywhere without it.
+    Size and strength are log-uniform.
     """
     row, column = rng.uniform(0, 1, 2)
     if detail is not None and detail.any():
@@ -93,15 +89,7 @@ def detail_of(image: np.ndarray) -> np.ndarray:
 
 
 def apply_defect(image: np.ndarray, defect: SyntheticDefect) -> tuple[np.ndarray, np.ndarray]:
-    """Puts a defect into a picture.
-
-    Args:
-        image: uint8 [h, w, 3].
-        defect: as drawn.
-
-    Returns:
-        uint8 [h, w, 3], and bool [h, w], the pixels that were changed.
-    """
+    """Puts a defect into uint8 [h, w, 3]; returns the like, and bool [h, w] of changed pixels."""
     height, width = image.shape[:2]
     area = _line(height, width, defect) if defect.kind == "line" else _spot(height, width, defect)
     whole = _defective(image, area, defect)
@@ -130,16 +118,15 @@ def _defective(image: np.ndarray, area: np.ndarray, defect: SyntheticDefect) -> 
 def synthetic_validation(
     images: np.ndarray, seed: int
 ) -> tuple[np.ndarray, np.ndarray, list[str], np.ndarray]:
-    """Good pictures, and synthetic defects made from each.
+    """Held-out good pictures, and pictures with synthetic defects made from each.
 
-    Of few pictures each gets one of every kind; of many, as many as make 200 in all, at least one.
-
-    Kinds take turns. A defect that hardly changes its picture (a blur of a plain part) is drawn
-    anew, and if it stays so, another kind takes its place.
+    From few pictures one of every kind is made; from many, as many as make 200 in all, at least
+    one. Kinds take turns. A defect that hardly changes its picture (a blur of a plain part) is
+    drawn anew, and if it stays so, another kind takes its place.
 
     Args:
         images: good pictures that were not trained on, uint8 [N, h, w, 3].
-        seed: from 0; decides everything.
+        seed: from 0.
 
     Returns:
         pictures uint8 [N + M, h, w, 3] (the good ones first, then those made of the first, of the

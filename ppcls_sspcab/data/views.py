@@ -24,8 +24,7 @@ class CutPasteViews(paddle.io.Dataset):
     Args:
         store: good pictures.
         transforms: augmentations, in order (see ``registry.TRANSFORMS``).
-        view_transform: gives the views; last.
-        preprocess: normalises.
+        view_transform: makes the views of what the augmentations return.
         seed: 0 to 2**63 - 1.
 
     Raises:

@@ -19,19 +19,12 @@ File = Union[str, "os.PathLike[str]", bytes, BinaryIO]
 Source = File | np.ndarray
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-
 MAX_PIXELS = 178_956_970  # where Pillow itself speaks of a decompression bomb
-
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 
 
 class ImageError(DataError):
-    """A picture that cannot be read.
-
-    Args:
-        name: the file's path, or what else the picture came from.
-        reason: why it cannot be read.
-    """
+    """A picture that cannot be read: ``name`` is its path or other source, ``reason`` says why."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(name, reason)

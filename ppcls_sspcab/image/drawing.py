@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-# Below the first value a map is not painted at all; from the second on, in full. It grows with
-# the square between them, as a defect's own values crowd near 1 and its surroundings' do not.
+# A map is painted from the first value on, in full from the second on, and with the square
+# between them: a defect's own values crowd near 1 and its surroundings' do not.
 FADE = (0.4, 0.97)
 STRENGTH = 0.6
 FOUND, TRUTH = (255, 140, 0), (0, 200, 90)
 _YELLOW, _RED = np.array([255.0, 225.0, 0.0]), np.array([215.0, 0.0, 25.0])
-_SIXTEEN_BIT = 65535
 
 
 def overlay(pixels: np.ndarray, anomaly_map: np.ndarray) -> np.ndarray:
@@ -22,7 +21,7 @@ def overlay(pixels: np.ndarray, anomaly_map: np.ndarray) -> np.ndarray:
         anomaly_map: float [H, W] in [0, 1], 0.5 at the pixel threshold.
 
     Returns:
-        uint8 RGB [H, W, 3]; unchanged where the map is calm.
+        uint8 RGB [H, W, 3]; unchanged where the map is low.
     """
     low, high = FADE
     level = ((anomaly_map - low) / (high - low)).clip(0, 1)[..., None] ** 2
@@ -32,16 +31,7 @@ def overlay(pixels: np.ndarray, anomaly_map: np.ndarray) -> np.ndarray:
 
 
 def contour(pixels: np.ndarray, region: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    """The picture with the border of a region drawn just inside it.
-
-    Args:
-        pixels: uint8 RGB [H, W, 3].
-        region: bool [H, W].
-        colour: R, G, B.
-
-    Returns:
-        uint8 RGB [H, W, 3].
-    """
+    """uint8 RGB [H, W, 3] with the border of a region, bool [H, W], drawn just inside it."""
     padded = np.pad(region, 1)
     inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     drawn = pixels.copy()
@@ -51,4 +41,4 @@ def contour(pixels: np.ndarray, region: np.ndarray, colour: tuple[int, int, int]
 
 def sixteen_bit(anomaly_map: np.ndarray) -> Image.Image:
     """A map in [0, 1] as a 16-bit grey picture: 65535 times the value, so 0.5 is 32768."""
-    return Image.fromarray(np.rint(anomaly_map * _SIXTEEN_BIT).astype(np.uint16))
+    return Image.fromarray(np.rint(anomaly_map * 65535).astype(np.uint16))

@@ -37,20 +37,19 @@ class MapWriter:
         }
 
     def write(self, path: str, pixels: np.ndarray, anomaly_map: np.ndarray) -> None:
-        """Writes one picture's files, all at network resolution.
+        """Writes one picture's files.
 
         Args:
             path: one of ``paths``.
             pixels: uint8 RGB [H, W, 3].
-            anomaly_map: float32 [H, W] in [0, 1], 0.5 at the pixel threshold; the map's file
-                is grey, 16 bit, 65535 times the value.
+            anomaly_map: float32 [H, W] in [0, 1], 0.5 at the pixel threshold.
         """
         pictures = {
             "overlay": Image.fromarray(overlay(pixels, anomaly_map)),
             "contour": Image.fromarray(contour(pixels, anomaly_map > 0.5, FOUND)),
             "map": sixteen_bit(anomaly_map),
         }
+        name = self._names[path]
         for kind, picture in pictures.items():
-            name = self._names[path]
             with atomic_path(self._folder / name.parent / f"{name.name}_{kind}.png") as temporary:
                 picture.save(temporary, format="png")

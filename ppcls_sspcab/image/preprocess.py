@@ -1,7 +1,6 @@
-"""From a picture file to the network's input: the one preprocessing of training and deployment.
+"""From a picture file to the network's input, in training, evaluation, prediction and deployment.
 
-Training, evaluation, prediction and the exported model all decode, resize and normalise through
-these lines. ``Preprocess`` is the contract that travels with weights and exports.
+``Preprocess`` travels with weights and exports.
 """
 
 from __future__ import annotations
@@ -101,19 +100,16 @@ class Preprocess:
         Raises:
             ImageError: the first picture that cannot be read.
         """
-        height, width = self.image_size
         sources = list(as_pictures(pictures))
-        images = np.empty((len(sources), height, width, 3), np.uint8)
+        images = np.empty((len(sources), *self.image_size, 3), np.uint8)
         for index, source in enumerate(sources):
             images[index] = self.load(source)
         return self.normalize(images)
 
     def to_dict(self) -> dict[str, object]:
         """Plain lists and texts, for YAML and JSON."""
-        return {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self).items()
-        }
+        values = asdict(self)
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> Preprocess:

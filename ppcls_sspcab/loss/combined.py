@@ -23,15 +23,15 @@ class CombinedLoss(nn.Layer):
     Args:
         sections: as in a YAML, ``[{"CELoss": {"weight": 1.0}}, {"SSPCABLoss": {"weight": 0.1}}]``;
             what stands beside ``weight`` goes to the loss's constructor.
-        key: key of the sections in the configuration, for errors.
 
     Raises:
         ConfigError: no section, an unknown loss or argument, a loss named twice, or a weight that
             is missing or out of range.
     """
 
-    def __init__(self, sections: list[dict[str, Any]], key: str = "Loss.Train") -> None:
+    def __init__(self, sections: list[dict[str, Any]]) -> None:
         super().__init__()
+        key = "Loss.Train"
         if not isinstance(sections, (list, tuple)) or not sections:
             raise ConfigError(key, f"must be a list of losses with their weights, not {sections!r}")
         self.weights: dict[str, float] = {}
@@ -57,9 +57,7 @@ class CombinedLoss(nn.Layer):
 
     def _add(self, section: Any, key: str) -> None:
         if not isinstance(section, Mapping) or len(section) != 1:
-            raise ConfigError(
-                key, f"must be one loss, as in 'CELoss: {{weight: 1.0}}': {section!r}"
-            )
+            raise ConfigError(key, f"must be one loss, as in 'CELoss: {{weight: 1}}': {section!r}")
         ((name, arguments),) = section.items()
         key = f"{key}.{name}"
         LOSSES.get(name, key)
@@ -67,10 +65,10 @@ class CombinedLoss(nn.Layer):
             raise ConfigError(key, "is named a second time")
         if not isinstance(arguments, Mapping) or "weight" not in arguments:
             raise ConfigError(f"{key}.weight", "is required and not set")
-        weight = arguments["weight"]
+        rest = dict(arguments)
+        weight = rest.pop("weight")
         check_type(weight, float, f"{key}.weight")
         if not 0 <= weight <= LARGEST_WEIGHT:
             raise ConfigError(f"{key}.weight", f"must lie in 0..{LARGEST_WEIGHT:g}, not {weight}")
-        rest = {argument: value for argument, value in arguments.items() if argument != "weight"}
         self.losses.append(LOSSES.build({**rest, "name": name}, key))
         self.weights[name] = float(weight)

@@ -38,7 +38,9 @@ def image_aupr(labels: np.ndarray, scores: np.ndarray) -> Any:
     if bad.all() or not bad.any():
         return _value(np.full(scores.shape[:-1], np.nan))
     hits, alarms, ends = _curve(bad, scores)
-    gained = np.diff(_at_ends(hits, ends), axis=-1, prepend=0)
+    # Between the ends of runs of equal scores, hits keep the last end's value.
+    held = np.maximum.accumulate(np.where(ends, hits, 0), axis=-1)
+    gained = np.diff(held, axis=-1, prepend=0)
     return _value((gained * hits / (hits + alarms)).sum(axis=-1) / bad.sum())
 
 
@@ -97,11 +99,8 @@ def bootstrap_interval(
 
     Args:
         metric: takes ``labels`` [N] and ``scores`` [B, N], as those of this file do.
-        samples: number of resampled test sets (B).
+        samples: B, number of resampled test sets.
         level: share of the samples inside the interval.
-
-    Returns:
-        low and high; NaN where the metric is.
     """
     return quantiles(bootstrap_values(metric, labels, scores, seed, samples=samples), level)
 
@@ -115,7 +114,7 @@ def quantiles(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
 def bootstrap_values(
     metric: Metric, labels: np.ndarray, scores: np.ndarray, seed: int, *, samples: int = 1000
 ) -> np.ndarray:
-    """The metric of each resampled test set, float64 [B]; arguments of `bootstrap_interval`."""
+    """The metric of each resampled test set, float64 [B]; see :func:`bootstrap_interval`."""
     bad, scores = _parts(labels, scores)
     rng = np.random.default_rng(seed)
     drawn = np.empty((samples, len(bad)), np.int64)
@@ -143,10 +142,8 @@ def _parts(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _curve(bad: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hits and false alarms when everything down to each picture is called bad, worst first.
-
-    Returns:
-        hits, alarms [..., N], taken at the end of each run of equal scores, and the mask of ends.
+    """Hits and false alarms [..., N] when everything down to each picture is called bad, worst
+    first, and where a run of equal scores ends: only there they count.
     """
     order = np.argsort(-scores, axis=-1, kind="stable")
     ranked = np.take_along_axis(scores, order, axis=-1)
@@ -154,11 +151,6 @@ def _curve(bad: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     ends[..., :-1] = ranked[..., 1:] != ranked[..., :-1]
     hits = np.cumsum(bad[order], axis=-1)
     return hits, np.arange(1, len(bad) + 1) - hits, ends
-
-
-def _at_ends(counts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Non-decreasing counts, held between the ends of runs at the last end's value."""
-    return np.maximum.accumulate(np.where(ends, counts, 0), axis=-1)
 
 
 def _share(called: np.ndarray) -> Any:

@@ -27,7 +27,7 @@ class PixelResults:
         pixel_f1_max: the greatest F1 of any threshold: an upper bound, chosen on the test.
         pixel_f1, pixel_iou: F1 and intersection over union at the calibrated threshold.
         pixel_false_alarm_rate: share of the pixels of good pictures above the calibrated
-            threshold; around a defect no one can say where it ends.
+            threshold; in bad ones no one can say where the defect ends.
         pixel_counts: ``pictures`` that were measured, ``without_mask`` that were not (bad
             pictures whose pixels nobody marked), ``regions``.
     """

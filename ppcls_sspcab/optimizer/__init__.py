@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from ppcls_sspcab.arguments import check_type, refuse_misspelt
-from ppcls_sspcab.errors import ConfigError, did_you_mean
+from ppcls_sspcab.arguments import check_arguments, check_type, refuse_misspelt
+from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.registry import OPTIMIZERS, SCHEDULES
 
 if TYPE_CHECKING:
@@ -18,20 +18,13 @@ if TYPE_CHECKING:
 def build_schedule(
     section: Mapping[str, Any], total_steps: int, steps_per_epoch: int
 ) -> LRScheduler:
-    """The schedule of ``Optimizer.lr``, over the steps that will really run.
-
-    Args:
-        section: section ``Optimizer``.
-        total_steps: training steps of the whole run.
-        steps_per_epoch: ``Global.iter_per_epoch``.
+    """The schedule that section ``Optimizer`` names as ``lr``, over ``total_steps`` of the run.
 
     Raises:
         ConfigError: a wrong key or value.
     """
     if "lr" not in section:
         raise ConfigError("Optimizer.lr", "is required and not set")
-    if not isinstance(section["lr"], Mapping):
-        raise ConfigError("Optimizer.lr", "must be a mapping such as {name: Cosine, ...}")
     return SCHEDULES.build(
         section["lr"], "Optimizer.lr", total_steps=total_steps, steps_per_epoch=steps_per_epoch
     )
@@ -69,19 +62,14 @@ def _weight_decay(regularizer: Any) -> float:
     if regularizer is None:
         return 0.0
     key = "Optimizer.regularizer"
-    known = ("name", "coeff")
     if not isinstance(regularizer, Mapping):
         raise ConfigError(key, f"must be {{name: L2, coeff: number}}, not {regularizer!r}")
-    for name in regularizer:
-        if name not in known:
-            raise ConfigError(f"{key}.{name}", f"unknown key{did_you_mean(str(name), known)}")
-    for name in known:
-        if name not in regularizer:
-            raise ConfigError(f"{key}.{name}", "is required and not set")
-    if regularizer["name"] != "L2":
-        raise ConfigError(f"{key}.name", f"only 'L2' is known, not {regularizer['name']!r}")
-    coefficient = regularizer["coeff"]
-    check_type(coefficient, float, f"{key}.coeff")
-    if not 0 <= coefficient <= 1:
-        raise ConfigError(f"{key}.coeff", f"must lie in 0..1, not {coefficient!r}")
-    return float(coefficient)
+    check_arguments(_decay, regularizer, key)
+    decay = _decay(**regularizer)
+    if not 0 <= decay <= 1:
+        raise ConfigError(f"{key}.coeff", f"must lie in 0..1, not {decay!r}")
+    return decay
+
+
+def _decay(name: Literal["L2"], coeff: float) -> float:
+    return float(coeff)

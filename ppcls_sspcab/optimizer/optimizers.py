@@ -45,68 +45,44 @@ def Momentum(
     )
 
 
-@OPTIMIZERS.register
-def Adam(
-    parameters: Any,
-    learning_rate: Any,
-    weight_decay: float,
-    grad_clip: Any,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    epsilon: float = 1e-8,
-) -> paddle.optimizer.Optimizer:
-    """Adam (Kingma and Ba, 2015); the weight decay is L2, added to the gradient.
+def _register_adam(name: str, about: str) -> None:
+    def build(
+        parameters: Any,
+        learning_rate: Any,
+        weight_decay: float,
+        grad_clip: Any,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+    ) -> paddle.optimizer.Optimizer:
+        """
 
-    Args:
-        beta1: decay of the gradient's mean, in 0..1.
-        beta2: decay of the squared gradient's mean, in 0..1.
-        epsilon: added to the root of the latter, above 0.
-    """
-    _check_adam(beta1, beta2, epsilon)
-    return paddle.optimizer.Adam(
-        learning_rate,
-        beta1,
-        beta2,
-        epsilon,
-        parameters,
-        weight_decay=weight_decay,
-        grad_clip=grad_clip,
-    )
+        Args:
+            beta1: decay of the gradient's mean, in 0..1.
+            beta2: decay of the squared gradient's mean, in 0..1.
+            epsilon: added to the root of the latter, above 0.
+        """
+        _within_0_and_1(beta1=beta1, beta2=beta2)
+        if epsilon <= 0:
+            raise ValueError(f"epsilon must be above 0, not {epsilon}")
+        return getattr(paddle.optimizer, name)(
+            learning_rate,
+            beta1,
+            beta2,
+            epsilon,
+            parameters,
+            weight_decay=weight_decay,
+            grad_clip=grad_clip,
+        )
 
-
-@OPTIMIZERS.register
-def AdamW(
-    parameters: Any,
-    learning_rate: Any,
-    weight_decay: float,
-    grad_clip: Any,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    epsilon: float = 1e-8,
-) -> paddle.optimizer.Optimizer:
-    """AdamW (Loshchilov and Hutter, 2019): the weight decay is apart from the gradient.
-
-    Args:
-        beta1: decay of the gradient's mean, in 0..1.
-        beta2: decay of the squared gradient's mean, in 0..1.
-        epsilon: added to the root of the latter, above 0.
-    """
-    _check_adam(beta1, beta2, epsilon)
-    return paddle.optimizer.AdamW(
-        learning_rate,
-        beta1,
-        beta2,
-        epsilon,
-        parameters,
-        weight_decay=weight_decay,
-        grad_clip=grad_clip,
-    )
+    build.__doc__ = about + (build.__doc__ or "")
+    OPTIMIZERS.register_as(name)(build)
 
 
-def _check_adam(beta1: float, beta2: float, epsilon: float) -> None:
-    _within_0_and_1(beta1=beta1, beta2=beta2)
-    if epsilon <= 0:
-        raise ValueError(f"epsilon must be above 0, not {epsilon}")
+_register_adam("Adam", "Adam (Kingma and Ba, 2015); the weight decay is L2, added to the gradient.")
+_register_adam(
+    "AdamW", "AdamW (Loshchilov and Hutter, 2019): the weight decay is apart from the gradient."
+)
 
 
 def _within_0_and_1(**values: float) -> None:

@@ -23,7 +23,7 @@ def is_first() -> bool:
 
 
 def join() -> None:
-    """Connects the processes; does nothing in a single one, or the second time."""
+    """Connects the processes, if there are several and they are not connected yet."""
     if ranks() > 1 and not distributed.is_initialized():
         distributed.init_parallel_env()
         if not is_first():

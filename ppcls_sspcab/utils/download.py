@@ -13,13 +13,9 @@ from ppcls_sspcab.utils.logger import get_logger
 def published_weights(url: str, md5: str | None) -> str:
     """Fetches a file once into Paddle's cache, says from where, and checks it; returns its path.
 
-    Where the publisher names no hash, the SHA-256 of the first download is kept beside the file,
-    and every later use is held to it. What the file holds is left to
-    :func:`ppcls_sspcab.utils.weights.read_weights`.
-
     Args:
-        url: ``https://...``.
-        md5: what the publisher says the file's MD5 is; None if he does not.
+        md5: what the publisher says the file's MD5 is. If None, the SHA-256 of the first download
+            is kept beside the file, and every later use is held to it.
 
     Raises:
         ModelError: another scheme than https, no connection, or another file than was published.

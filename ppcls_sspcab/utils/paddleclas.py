@@ -17,14 +17,11 @@ _bound: list[str] = []
 
 
 def bind(home: str | os.PathLike[str] | None = None) -> str:
-    """The name of PaddleClas's package tree, the same for the whole life of the process.
+    """The package of PaddleClas, ``ppcls`` or ``paddleclas.ppcls``, the same in all the process.
 
     Args:
         home: folder that holds ``ppcls``; default the environment's ``PADDLECLAS_HOME``, else what
             is already loaded or on the path.
-
-    Returns:
-        ``ppcls`` or ``paddleclas.ppcls``.
 
     Raises:
         UserError: no PaddleClas, a folder without one, or another one is already in use.
@@ -64,11 +61,7 @@ def find_module(path: str) -> ModuleType | None:
 
 
 def require_module(path: str) -> ModuleType:
-    """Like :func:`find_module`, for modules without which nothing works.
-
-    Raises:
-        UserError: this PaddleClas has no such module.
-    """
+    """:func:`find_module` that raises UserError if this PaddleClas has no such module."""
     module = find_module(path)
     if module is None:
         raise UserError(
@@ -83,10 +76,9 @@ def _first_importable(trees: list[str]) -> str:
     for tree in trees:
         try:
             importlib.import_module(f"{tree}.arch")
+            return tree
         except (ImportError, OSError) as error:  # a missing libGL is an OSError
             reasons.append(str(error))
-        else:
-            return tree
     raise UserError(
         f"PaddleClas cannot be imported ({'; '.join(reasons)}): set {HOME} to a checkout"
     )

@@ -6,14 +6,11 @@ import pickle
 import re
 from collections import OrderedDict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 
 from ppcls_sspcab.errors import ModelError
-
-if TYPE_CHECKING:
-    pass
 
 # Paddle stores beside the tensors how each parameter was called inside its program.
 _NAME_TABLE = "StructuredToParameterName@@"
@@ -25,6 +22,7 @@ def widened(bits: np.ndarray) -> np.ndarray:
 
 
 def read_pdparams(path: Path) -> dict[str, np.ndarray]:
+    """Every tensor of a file, by name; see :func:`ppcls_sspcab.utils.weights.read_weights`."""
     try:
         with path.open("rb") as file:
             content = _ArrayUnpickler(file).load()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +13,13 @@ import numpy as np
 
 from ppcls_sspcab.errors import ModelError
 from ppcls_sspcab.utils.files import atomic_path
+from ppcls_sspcab.utils.pdparams import read_pdparams, widened
 
 if TYPE_CHECKING:
     from paddle import nn
-from ppcls_sspcab.utils.pdparams import read_pdparams, widened
 
 PathLike = str | os.PathLike[str]
-
 _SAFETENSORS, _PDPARAMS = ".safetensors", ".pdparams"
-
 _NAMED_IN_SUMMARY = 6
 
 
@@ -81,10 +79,7 @@ def convert(source: PathLike, destination: PathLike) -> None:
     Raises:
         ModelError: as :func:`read_weights`, or an unknown suffix of the destination.
     """
-    destination = Path(destination)
-    writer: Callable[[PathLike, Mapping[str, np.ndarray]], None] = _by_suffix(
-        destination, write_safetensors, write_pdparams
-    )
+    writer = _by_suffix(Path(destination), write_safetensors, write_pdparams)
     writer(destination, read_weights(source))
 
 
@@ -116,7 +111,7 @@ def load_into(layer: nn.Layer, arrays: Mapping[str, np.ndarray], where: str) -> 
     """Copies arrays into the parameters and buffers of the same names, cast to their types.
 
     Args:
-        layer: the network; nothing of it changes when an error is raised.
+        layer: nothing of it changes when an error is raised.
         arrays: tensors by name, as :func:`read_weights` returns them.
         where: the file, for error messages.
 

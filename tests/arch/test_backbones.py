@@ -62,7 +62,7 @@ def test_paddleclas_backbone_has_a_feature_map_and_a_default_place(paddleclas, n
     (block,) = replace_layers(backbone, {"name": "SSPCAB"})
     features = backbone(paddle.rand([1, 3, 64, 96]))
     assert features.shape == [1, backbone.num_features, 2, 3]
-    assert block.last_output is not None
+    assert block.last[1] is not None
     assert not any(n.startswith(("fc.", "last_conv.")) for n in backbone.state_dict())
 
 

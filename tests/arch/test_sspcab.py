@@ -48,7 +48,7 @@ def test_equals_the_papers_equations(channels, side, dilation, reduction, form):
     x = np.random.default_rng(0).normal(size=(2, channels, 5, 7)).astype(np.float32)
     expected = reference(block, x, side, dilation)
     assert block(paddle.to_tensor(x)).shape == list(x.shape)
-    np.testing.assert_allclose(block.last_output.numpy(), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(block.last[1].numpy(), expected, rtol=1e-5, atol=1e-5)
     block.eval()
     np.testing.assert_allclose(block(paddle.to_tensor(x)).numpy(), expected, rtol=1e-5, atol=1e-5)
 
@@ -83,14 +83,14 @@ def test_does_not_see_the_place_it_predicts():
 def test_keeps_the_last_pair_outside_its_state():
     block = SSPCAB(2)
     names = set(block.state_dict())
-    assert block.last_input is None
+    assert block.last[0] is None
     x = paddle.rand([1, 2, 4, 4])
     output = block(x)
-    assert block.last_input is x
-    assert block.last_output is output
+    assert block.last[0] is x
+    assert block.last[1] is output
     assert set(block.state_dict()) == names
     assert not block.buffers()
-    assert copy.deepcopy(block).last_output is None
+    assert copy.deepcopy(block).last[1] is None
 
 
 @pytest.mark.parametrize("name", ["channels", "kernel_size", "dilation", "reduction"])
@@ -107,7 +107,7 @@ class TinyNet(nn.Layer):
 
     def forward(self, images: paddle.Tensor) -> dict:
         features = self.block(self.conv(images))
-        return {"features": features, "pair": (self.block.last_input, self.block.last_output)}
+        return {"features": features, "pair": (self.block.last[0], self.block.last[1])}
 
 
 @pytest.mark.parametrize("form", ["sliced", "masked"])

@@ -35,7 +35,7 @@ def test_nothing_changes_outside_the_pasted_region(variant, seed, height, width)
     assert views.shape == (len(transform.labels), height, width, 3) and views.dtype == np.uint8
     np.testing.assert_array_equal(image, before)
     np.testing.assert_array_equal(views[0], before)
-    for view, paste in zip(views[1:], parameters.pastes, strict=True):
+    for view, paste in zip(views[1:], parameters, strict=True):
         mask = region(paste, (height, width))
         np.testing.assert_array_equal(view[~mask], before[~mask])
 
@@ -44,7 +44,7 @@ def test_nothing_changes_outside_the_pasted_region(variant, seed, height, width)
 @quick
 def test_cut_and_paste_lie_inside_the_picture(variant, seed, height, width):
     _, _, parameters = drawn(variant, seed, height, width)
-    for paste in parameters.pastes:
+    for paste in parameters:
         box = rotated_box(paste.height, paste.width, paste.angle)
         assert 0 <= paste.top <= height - paste.height
         assert 0 <= paste.left <= width - paste.width
@@ -63,7 +63,7 @@ def test_replay_is_exact(variant, seed, height, width):
 @given(seeds, st.integers(64, 200), st.integers(64, 200))
 @quick
 def test_normal_has_the_papers_area_and_aspect(seed, height, width):
-    paste = drawn("normal", seed, height, width)[2].pastes[0]
+    paste = drawn("normal", seed, height, width)[2][0]
     h, w = paste.height, paste.width
     # Whole pixels: each side may be half a pixel off.
     largest, smallest = (h + 0.5) * (w + 0.5), (h - 0.5) * (w - 0.5)
@@ -75,7 +75,7 @@ def test_normal_has_the_papers_area_and_aspect(seed, height, width):
 
 def test_normal_area_is_uniform_and_aspect_log_uniform():
     transform, rng = CutPaste("normal"), np.random.default_rng(0)
-    pastes = [transform.draw(rng, 512, 512).pastes[0] for _ in range(2000)]
+    pastes = [transform.draw(rng, 512, 512)[0] for _ in range(2000)]
     area = np.array([p.height * p.width for p in pastes]) / 512**2
     aspect = np.log([p.height / p.width for p in pastes])
     quarters = [0.25, 0.5, 0.75]
@@ -87,14 +87,14 @@ def test_normal_area_is_uniform_and_aspect_log_uniform():
 @pytest.mark.parametrize("shape", [(8, 320), (320, 8), (16, 640)])
 @pytest.mark.parametrize("seed", range(10))
 def test_normal_in_a_very_long_picture_keeps_its_area(shape, seed):
-    paste = drawn("normal", seed, *shape)[2].pastes[0]
+    paste = drawn("normal", seed, *shape)[2][0]
     assert 0.015 <= paste.height * paste.width / (shape[0] * shape[1]) <= 0.16
 
 
 @given(seeds, st.sampled_from([(256, 256), (256, 400), (512, 512), (128, 200), (64, 64), (8, 9)]))
 @quick
 def test_scar_has_the_papers_size_and_rotation(seed, shape):
-    paste = drawn("scar", seed, *shape)[2].pastes[0]
+    paste = drawn("scar", seed, *shape)[2][0]
     scale = min(shape) / 256
     assert max(2, 2 * scale - 0.5) <= paste.width <= max(2, 16 * scale + 0.5)
     assert max(2, 10 * scale - 0.5) <= paste.height <= max(2, 25 * scale + 0.5)
@@ -105,7 +105,7 @@ def test_scar_has_the_papers_size_and_rotation(seed, shape):
 @quick
 def test_scars_region_follows_its_rotation(seed, height, width):
     ranges = {"scar_width": (8, 16), "scar_length": (40, 80)}
-    paste = drawn("scar", seed, height, width, **ranges)[2].pastes[0]
+    paste = drawn("scar", seed, height, width, **ranges)[2][0]
     mask = region(paste, (height, width))
     assert abs(mask.sum() - paste.height * paste.width) <= 2 * (paste.height + paste.width)
     rows, columns = np.nonzero(mask)
@@ -123,11 +123,11 @@ def test_rotated_patch_is_what_pillow_rotates(seed, angle):
     box = rotated_box(41, 21, angle)
     assume(box[0] % 2 and box[1] % 2)  # Pillow turns about the middle of the canvas
     transform, _, parameters = drawn("scar", seed, 128, 128)
-    paste = replace(parameters.pastes[0], top=20, left=30, height=41, width=21, angle=angle)
+    paste = replace(parameters[0], top=20, left=30, height=41, width=21, angle=angle)
     paste = replace(paste, target_top=40, target_left=40)
     ramp = np.add.outer(np.arange(128) * 1.2, np.arange(128) * 0.7)
     image = np.stack([ramp, 255 - ramp, ramp / 2], -1).clip(0, 255).astype(np.uint8)
-    view = transform.apply(image, replace(parameters, pastes=(paste,)))[1]
+    view = transform.apply(image, (paste,))[1]
     patch = Image.fromarray(recolor(np.ascontiguousarray(image[20:61, 30:51]), paste.color))
     canvas = Image.new("RGB", (box[1] + 40, box[0] + 40))
     canvas.paste(patch, ((canvas.width - 21) // 2, (canvas.height - 41) // 2))
@@ -142,7 +142,7 @@ def test_rotated_patch_is_what_pillow_rotates(seed, angle):
 
 def test_pasted_normal_patch_is_the_recoloured_cut():
     transform, image, parameters = drawn("normal", 3, 64, 90)
-    paste = parameters.pastes[0]
+    paste = parameters[0]
     cut = image[paste.top : paste.top + paste.height, paste.left : paste.left + paste.width]
     view = transform.apply(image, parameters)[1]
     pasted = view[
@@ -161,9 +161,7 @@ def test_labels(variant, labels):
 
 def test_variants_draw_their_kinds():
     kinds = {
-        variant: {
-            tuple(p.kind for p in drawn(variant, seed, 32, 32)[2].pastes) for seed in range(30)
-        }
+        variant: {tuple(p.kind for p in drawn(variant, seed, 32, 32)[2]) for seed in range(30)}
         for variant in VARIANTS
     }
     assert kinds == {
@@ -189,9 +187,7 @@ def test_lengths_are_pixels_of_the_reference_size():
     rng = np.random.default_rng(0)
     sides = [
         (paste.width, paste.height)
-        for paste in (
-            CutPaste("scar", reference_size=64).draw(rng, 64, 64).pastes[0] for _ in range(300)
-        )
+        for paste in (CutPaste("scar", reference_size=64).draw(rng, 64, 64)[0] for _ in range(300))
     ]
     widths, lengths = zip(*sides, strict=True)
     assert (min(widths), max(widths)) == (2, 16)

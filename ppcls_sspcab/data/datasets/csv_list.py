@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ppcls_sspcab.data.samples import Sample, require_folder, require_good
@@ -13,13 +14,7 @@ from ppcls_sspcab.errors import DataError, did_you_mean
 from ppcls_sspcab.registry import DATASETS
 
 COLUMNS = ("path", "label", "defect", "mask", "split", "category")
-LABELS = {"0": 0, "good": 0, "1": 1, "bad": 1}
-
-
-@dataclass(frozen=True)
-class _Row:
-    category: str
-    sample: Sample  # split is "" where the file has no such column
+LABELS = {"0": 0, "1": 1, "good": 0, "bad": 1}
 
 
 @DATASETS.register
@@ -47,15 +42,17 @@ class ListDataset:
         if not 0 <= test_share <= 0.9:
             raise ValueError(f"test_share must lie in 0..0.9, not {test_share}")
         rows = _rows(Path(data_root))
-        samples = [row.sample for row in rows if row.category == category]
+        samples = [sample for name, sample in rows if name == category]
         if not samples:
-            known = {row.category for row in rows}
-            raise DataError(
-                f"no category {category!r} in {data_root}{did_you_mean(category, known)}"
-            )
+            near = did_you_mean(category, {name for name, _ in rows})
+            raise DataError(f"no category {category!r} in {data_root}{near}")
         self.split_note: str | None = None
         if any(sample.split == "" for sample in samples):
-            samples = _split(samples, test_share)
+            tested = iter(held_out(sum(sample.label == 0 for sample in samples), test_share))
+            samples = [
+                replace(sample, split="test" if sample.label or next(tested) else "train")
+                for sample in samples
+            ]
             good = [sample.split for sample in samples if sample.label == 0]
             self.split_note = split_note(good.count("train"), good.count("test"))
         self.train: list[Sample] = [sample for sample in samples if sample.split == "train"]
@@ -69,7 +66,7 @@ class ListDataset:
         Raises:
             DataError: as the constructor.
         """
-        return sorted({row.category for row in _rows(Path(data_root))})
+        return sorted({name for name, _ in _rows(Path(data_root))})
 
     @classmethod
     def looks_like(cls, root: Path) -> bool:
@@ -77,24 +74,23 @@ class ListDataset:
         return root.suffix.lower() == ".csv" or any(root.glob("*.[cC][sS][vV]"))
 
 
-def _rows(root: Path) -> list[_Row]:
+def _rows(root: Path) -> list[tuple[str, Sample]]:
+    """Category and sample of each row; the split is "" where a file has no such column."""
     if root.is_file():
         files = [root]
     else:
         require_folder(root)
         files = sorted(path for path in root.iterdir() if path.suffix.lower() == ".csv")
     rows = [
-        _row(file, where, values)
+        (row.get("category") or file.stem, listed_sample(where, file.parent, row, LABELS))
         for file in files
-        for where, values in csv_records(file, ("path", "label"), COLUMNS)
+        for where, row in csv_records(file, ("path", "label"), COLUMNS)
     ]
     if not rows:
         raise DataError(f"no CSV file with rows in {root}")
-    lines: set[tuple[str, str]] = set()
-    for row in rows:
-        if (row.category, row.sample.path) in lines:
-            raise DataError(f"{row.sample.path} is listed twice in category {row.category!r}")
-        lines.add((row.category, row.sample.path))
+    for (category, path), times in Counter((name, sample.path) for name, sample in rows).items():
+        if times > 1:
+            raise DataError(f"{path} is listed twice in category {category!r}")
     return rows
 
 
@@ -130,44 +126,42 @@ def csv_records(
         raise DataError(f"{file} cannot be read as CSV ({error})") from error
 
 
-def require_fit(where: str, sample: Sample) -> None:
-    """Does nothing if a listed sample's label, split and mask go together and its files exist.
+def listed_sample(
+    where: str, folder: Path, row: Mapping[str, str], labels: Mapping[str, int], bad: str = "bad"
+) -> Sample:
+    """The sample of a row with the columns ``path`` and ``label``.
+
+    Columns ``split``, ``mask`` and ``defect`` may be absent.
+
+    Args:
+        where: the row's file and line, for errors.
+        folder: paths are relative to it.
+        labels: 0 or 1 for each word that may stand in the column ``label``.
+        bad: kind of defect of a bad picture for which the row names none.
 
     Raises:
-        DataError: a bad picture in train, a mask of a good one, or a missing file.
+        DataError: another label or split, a bad picture in train, a mask of a good one, or a
+            missing file.
     """
-    if sample.label == 1 and sample.split == "train":
-        raise DataError(f"{where}: a bad picture cannot be in train, only good ones are learnt")
-    if sample.label == 0 and sample.mask_path:
-        raise DataError(f"{where}: a good picture has no mask")
-    for path in filter(None, (sample.path, sample.mask_path)):
-        if not Path(path).is_file():
-            raise DataError(f"{where}: {path} does not exist")
-
-
-def _row(file: Path, where: str, values: dict[str, str]) -> _Row:
-    label = LABELS.get(values["label"].lower())
+    label, split = labels.get(row["label"].lower()), row.get("split", "").lower()
     if label is None:
-        raise DataError(f"{where}: label must be 0, 1, good or bad, not {values['label']!r}")
-    split = values.get("split", "").lower()
-    if "split" in values and split not in ("train", "test"):
-        raise DataError(f"{where}: split must be train or test, not {values['split']!r}")
-    mask = values.get("mask", "")
-    defect = values.get("defect") or "bad"
-    sample = Sample(
-        path=str(file.parent / (values["path"] or "(empty path)")),
+        *others, last = labels
+        wanted = f"{', '.join(others)} or {last}"
+        raise DataError(f"{where}: label must be {wanted}, not {row['label']!r}")
+    if "split" in row and split not in ("train", "test"):
+        raise DataError(f"{where}: split must be train or test, not {row['split']!r}")
+    mask = row.get("mask")
+    if label == 1 and split == "train":
+        raise DataError(f"{where}: a bad picture cannot be in train, only good ones are learnt")
+    if label == 0 and mask:
+        raise DataError(f"{where}: a good picture has no mask")
+    for path in filter(None, (row["path"] or "(empty path)", mask)):
+        if not (folder / path).is_file():
+            raise DataError(f"{where}: {folder / path} does not exist")
+    return Sample(
+        path=str(folder / row["path"]),
         label=label,
-        defect=defect if label else "good",
-        mask_path=str(file.parent / mask) if mask else None,
+        defect=(row.get("defect") or bad) if label else "good",
+        mask_path=str(folder / mask) if mask else None,
         split=split,
     )
-    require_fit(where, sample)
-    return _Row(values.get("category") or file.stem, sample)
-
-
-def _split(samples: list[Sample], test_share: float) -> list[Sample]:
-    marks = iter(held_out(sum(sample.label == 0 for sample in samples), test_share))
-    return [
-        replace(sample, split="test" if sample.label == 1 or next(marks) else "train")
-        for sample in samples
-    ]

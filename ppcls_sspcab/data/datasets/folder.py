@@ -9,8 +9,8 @@ from ppcls_sspcab.data.samples import (
     bad_samples,
     folders_in,
     good_samples,
+    masks_in,
     pictures_in,
-    require_folder,
     require_good,
     require_paired,
 )
@@ -72,23 +72,19 @@ class FolderDataset:
             tested = [path for path, out in zip(pictures, marks, strict=True) if out]
             self.split_note = split_note(len(kept), len(tested))
         else:
-            kept, tested = pictures, _some_pictures(folder / test_good_dir)
+            kept, tested = pictures, pictures_in(folder / test_good_dir)
+            _require_pictures(tested, folder / test_good_dir)
         self.train: list[Sample] = good_samples(kept, "train")
         require_good(self.train, str(good))
         bad_dirs = [bad_dir] if isinstance(bad_dir, str) else bad_dir or []
-        mask_folder = folder / mask_dir if mask_dir is not None else None
-        self.test: list[Sample] = [
-            *good_samples(tested, "test"),
-            *_bad_samples([folder / name for name in bad_dirs], mask_folder),
-        ]
+        bad = _bad_samples(
+            [folder / name for name in bad_dirs], None if mask_dir is None else folder / mask_dir
+        )
+        self.test: list[Sample] = good_samples(tested, "test") + bad
 
     @classmethod
     def categories(cls, data_root: str) -> list[str]:
-        """Names of the folders in ``data_root``.
-
-        Raises:
-            DataError: there is none.
-        """
+        """Names of the folders in ``data_root``. Raises DataError if there is none."""
         names = folders_in(Path(data_root))
         if not names:
             raise DataError(f"no folders in {data_root}: each category is a folder there")
@@ -96,15 +92,12 @@ class FolderDataset:
 
     @classmethod
     def looks_like(cls, root: Path) -> bool:
-        """Whether folders in ``root`` hold a folder ``good``, as ``good_dir`` is called."""
         return any((root / name / "good").is_dir() for name in folders_in(root))
 
 
-def _some_pictures(folder: Path) -> list[Path]:
-    pictures = pictures_in(folder)
+def _require_pictures(pictures: list[Path], folder: Path) -> None:
     if not pictures:
         raise DataError(f"no pictures in {folder}")
-    return pictures
 
 
 def _bad_samples(folders: list[Path], mask_folder: Path | None) -> list[Sample]:
@@ -112,11 +105,9 @@ def _bad_samples(folders: list[Path], mask_folder: Path | None) -> list[Sample]:
     used: set[Path] = set()
     samples: list[Sample] = []
     for folder in folders:
-        require_folder(folder)
         groups = [(folder.name, pictures_in(folder))]
         groups += [(name, pictures_in(folder / name)) for name in folders_in(folder)]
-        if not any(pictures for _, pictures in groups):
-            raise DataError(f"no pictures in {folder}")
+        _require_pictures([path for _, pictures in groups for path in pictures], folder)
         for defect, pictures in groups:
             near = {**masks.get("", {}), **masks.get(defect, {})}
             samples += bad_samples(pictures, defect, near, used)
@@ -129,18 +120,13 @@ def _bad_samples(folders: list[Path], mask_folder: Path | None) -> list[Sample]:
 
 def _masks(folder: Path) -> dict[str, dict[str, Path]]:
     """Masks by subfolder ("" for the folder itself) and stem."""
-    groups = {"": {path.stem: path for path in pictures_in(folder)}}
-    for name in folders_in(folder):
-        groups[name] = {path.stem: path for path in pictures_in(folder / name)}
-    return groups
+    return {"": masks_in(folder)} | {name: masks_in(folder / name) for name in folders_in(folder)}
 
 
 def _require_own(samples: list[Sample]) -> None:
     owner: dict[str, str] = {}
     for sample in samples:
-        if sample.mask_path is None:
-            continue
-        other = owner.setdefault(sample.mask_path, sample.path)
+        other = owner.setdefault(sample.mask_path or sample.path, sample.path)
         if other != sample.path:
             raise DataError(
                 f"mask {sample.mask_path} fits both {other} and {sample.path}: put the masks of "

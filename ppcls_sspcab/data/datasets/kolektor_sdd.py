@@ -5,14 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ppcls_sspcab.data.samples import (
-    Sample,
-    folders_in,
-    good_samples,
-    pictures_in,
-    require_folder,
-    require_good,
-)
+from ppcls_sspcab.data.samples import Sample, folders_in, good_samples, pictures_in, require_good
 from ppcls_sspcab.data.split import held_out
 from ppcls_sspcab.errors import DataError
 from ppcls_sspcab.image.decode import decode_mask
@@ -55,25 +48,20 @@ class KolektorSDDDataset:
                 bad = bool(decode_mask(label).any())
                 if tested and bad:
                     self.test.append(Sample(str(picture), 1, "crack", str(label), "test"))
+                elif tested:
+                    self.test += good_samples([picture], "test")
                 elif not bad:
-                    (self.test if tested else self.train).extend(
-                        good_samples([picture], "test" if tested else "train")
-                    )
+                    self.train += good_samples([picture], "train")
         require_good(self.train, str(root))
 
     @classmethod
     def categories(cls, data_root: str) -> list[str]:
-        """The only product, ``commutator``.
-
-        Raises:
-            DataError: ``data_root`` holds no items.
-        """
+        """The only product, ``commutator``. Raises DataError without items in ``data_root``."""
         _items(Path(data_root))
         return [CATEGORY]
 
     @classmethod
     def looks_like(cls, root: Path) -> bool:
-        """Whether folders ``kosNN`` lie in ``root``."""
         return any(_is_item(name) for name in folders_in(root))
 
 
@@ -82,7 +70,6 @@ def _is_item(name: str) -> bool:
 
 
 def _items(root: Path) -> list[str]:
-    require_folder(root)
     items = [name for name in folders_in(root) if _is_item(name)]
     if items:
         return items
@@ -102,12 +89,10 @@ def _labelled(folder: Path) -> list[tuple[Path, Path]]:
     labels = {path.stem: path for path in found if path.stem.endswith(LABEL)}
     pairs = []
     for picture in found:
-        if picture.stem in labels:
-            continue
-        label = labels.get(picture.stem + LABEL)
-        if label is None:
-            raise DataError(f"{picture} has no label {picture.stem}{LABEL}.bmp beside it")
-        pairs.append((picture, label))
+        if picture.stem not in labels:
+            if picture.stem + LABEL not in labels:
+                raise DataError(f"{picture} has no label {picture.stem}{LABEL}.bmp beside it")
+            pairs.append((picture, labels[picture.stem + LABEL]))
     lonely = set(labels.values()) - {label for _, label in pairs}
     if lonely:
         raise DataError(f"{min(lonely)} is the label of no picture in {folder}")

@@ -45,7 +45,6 @@ class MPDDDataset(MVTecDataset):
 
     @classmethod
     def looks_like(cls, root: Path) -> bool:
-        """Whether all categories in ``root`` are MPDD's."""
         found = [name for name in folders_in(root) if MVTecDataset._is_category(root / name)]
         return bool(found) and set(found) <= set(CATEGORIES)
 

@@ -11,6 +11,7 @@ from ppcls_sspcab.data.samples import (
     bad_samples,
     folders_in,
     good_samples,
+    masks_in,
     pictures_in,
     require_folder,
     require_good,
@@ -38,9 +39,8 @@ class MVTecDataset:
     """
 
     GOOD: ClassVar[str] = "good"  # the folder of good pictures
-    TRAIN: ClassVar[tuple[str, ...]] = ("train/good",)  # the first one marks a category
-    # Inside the folder of a kind, where its pictures lie.
-    PICTURES: ClassVar[str] = "."
+    TRAIN: ClassVar[tuple[str, ...]] = ("train/good",)
+    PICTURES: ClassVar[str] = "."  # inside the folder of a kind, where its pictures lie
 
     def __init__(self, data_root: str, category: str) -> None:
         root = Path(data_root)
@@ -57,11 +57,7 @@ class MVTecDataset:
 
     @classmethod
     def categories(cls, data_root: str) -> list[str]:
-        """Names of the folders in ``data_root`` that hold good pictures for training.
-
-        Raises:
-            DataError: there is none.
-        """
+        """Folders in ``data_root`` with good pictures to train on. DataError if there is none."""
         root = Path(data_root)
         names = [name for name in folders_in(root) if cls._is_category(root / name)]
         if not names:
@@ -70,7 +66,6 @@ class MVTecDataset:
 
     @classmethod
     def looks_like(cls, root: Path) -> bool:
-        """Whether ``root`` holds a category of this layout."""
         return any(cls._is_category(root / name) for name in folders_in(root))
 
     @classmethod
@@ -97,7 +92,7 @@ class MVTecDataset:
         masks = {name: found for name, found in self._masks(folder).items() if name != self.GOOD}
         used: set[Path] = set()
         samples: list[Sample] = []
-        for defect in folders_in(test) if test.is_dir() else []:
+        for defect in folders_in(test, optional=True):
             pictures = pictures_in(test / defect / self.PICTURES)
             if defect == self.GOOD:
                 samples += good_samples(pictures, "test")
@@ -109,7 +104,4 @@ class MVTecDataset:
     def _masks(self, folder: Path) -> dict[str, dict[str, Path]]:
         """Masks of a category by defect and by the stem of their name."""
         truth = folder / "ground_truth"
-        return {
-            defect: {path.stem: path for path in pictures_in(truth / defect)}
-            for defect in (folders_in(truth) if truth.is_dir() else [])
-        }
+        return {defect: masks_in(truth / defect) for defect in folders_in(truth, optional=True)}

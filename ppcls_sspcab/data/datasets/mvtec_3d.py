@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ppcls_sspcab.data.datasets.mvtec import MVTecDataset
-from ppcls_sspcab.data.samples import folders_in, pictures_in
+from ppcls_sspcab.data.samples import folders_in, masks_in
 from ppcls_sspcab.registry import DATASETS
 
 
@@ -24,8 +24,5 @@ class MVTec3DDataset(MVTecDataset):
 
     def _masks(self, folder: Path) -> dict[str, dict[str, Path]]:
         test = folder / "test"
-        return {
-            kind: {path.stem: path for path in pictures_in(test / kind / "gt")}
-            for kind in (folders_in(test) if test.is_dir() else [])
-            if (test / kind / "gt").is_dir()
-        }
+        kinds = folders_in(test, optional=True)
+        return {k: masks_in(test / k / "gt") for k in kinds if (test / k / "gt").is_dir()}

@@ -34,17 +34,16 @@ class MVTecLOCODataset(MVTecDataset):
 
     def _test_samples(self, folder: Path) -> list[Sample]:
         samples = super()._test_samples(folder)
-        return [
-            replace(sample, further_masks=tuple(str(path) for path in _parts(sample)[1:]))
-            if sample.mask_path
-            else sample
-            for sample in samples
-        ]
+        for index, sample in enumerate(samples):
+            if sample.mask_path:
+                _, *further = pictures_in(Path(sample.mask_path).parent)
+                samples[index] = replace(sample, further_masks=tuple(map(str, further)))
+        return samples
 
     def _masks(self, folder: Path) -> dict[str, dict[str, Path]]:
         truth = folder / "ground_truth"
         masks: dict[str, dict[str, Path]] = {}
-        for kind in folders_in(truth) if truth.is_dir() else []:
+        for kind in folders_in(truth, optional=True):
             masks[kind] = {}
             for name in folders_in(truth / kind):
                 found = pictures_in(truth / kind / name)
@@ -52,8 +51,3 @@ class MVTecLOCODataset(MVTecDataset):
                     raise DataError(f"no masks in {truth / kind / name}: the copy is not complete")
                 masks[kind][name] = found[0]
         return masks
-
-
-def _parts(sample: Sample) -> list[Path]:
-    assert sample.mask_path is not None
-    return pictures_in(Path(sample.mask_path).parent)

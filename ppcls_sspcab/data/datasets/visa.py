@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ppcls_sspcab.data.datasets.csv_list import csv_records, require_fit
+from ppcls_sspcab.data.datasets.csv_list import csv_records, listed_sample
 from ppcls_sspcab.data.samples import Sample, folders_in, require_folder, require_good
 from ppcls_sspcab.errors import DataError, did_you_mean
 from ppcls_sspcab.registry import DATASETS
@@ -39,7 +39,8 @@ class VisADataset:
         for where, values in csv_records(_split_file(root), COLUMNS, COLUMNS):
             known.add(values["object"])
             if values["object"] == category:
-                samples.append(_sample(root, where, values))
+                row = {**values, "path": values["image"]}
+                samples.append(listed_sample(where, root, row, LABELS, bad="anomaly"))
         if not samples:
             raise DataError(f"no category {category!r} in {root}{did_you_mean(category, known)}")
         self.train: list[Sample] = [sample for sample in samples if sample.split == "train"]
@@ -61,7 +62,6 @@ class VisADataset:
 
     @classmethod
     def looks_like(cls, root: Path) -> bool:
-        """Whether ``root`` holds VisA's split file."""
         return (root / SPLIT).is_file()
 
 
@@ -74,21 +74,3 @@ def _split_file(root: Path) -> Path:
     near = next((place for place in places if (place / SPLIT).is_file()), None)
     hint = f"set data_root to {near}" if near else "VisA's archive holds it beside its categories"
     raise DataError(f"{root} has no {SPLIT}: {hint}")
-
-
-def _sample(root: Path, where: str, values: dict[str, str]) -> Sample:
-    label = LABELS.get(values["label"].lower())
-    if label is None:
-        raise DataError(f"{where}: label must be normal or anomaly, not {values['label']!r}")
-    split = values["split"].lower()
-    if split not in ("train", "test"):
-        raise DataError(f"{where}: split must be train or test, not {values['split']!r}")
-    sample = Sample(
-        path=str(root / (values["image"] or "(empty path)")),
-        label=label,
-        defect="anomaly" if label else "good",
-        mask_path=str(root / values["mask"]) if values["mask"] else None,
-        split=split,
-    )
-    require_fit(where, sample)
-    return sample

@@ -34,16 +34,14 @@ def generate_demo(
     bad: int = 8,
     categories: Sequence[str] = CATEGORIES,
 ) -> None:
-    """Writes the categories below ``root``.
+    """Writes the categories, names of ``PARTS``, below ``root``.
 
     Args:
         root: folder of the data set; what an earlier call wrote there is replaced.
         seed: from 0.
         size: height and width in pixels, at least 32.
-        train: good pictures to train on, for each category.
-        test: good pictures to test on.
+        train, test: good pictures to train on and to test on, for each category.
         bad: pictures of each kind of defect.
-        categories: names of ``PARTS``.
 
     Raises:
         DataError: a number is out of range, a category is unknown, or ``root`` holds other files of
@@ -54,19 +52,26 @@ def generate_demo(
     for category in categories:
         if category not in PARTS:
             raise DataError(f"no demo category {category!r}{did_you_mean(category, PARTS)}")
-    splits: list[tuple[str, str | None, int]] = []
+    folders: list[tuple[str, str | None, str, int]] = []
     for category in categories:
-        splits += [(f"{category}/train/good", None, train), (f"{category}/test/good", None, test)]
-        splits += [(f"{category}/test/{defect}", defect, bad) for defect in DEFECTS[category]]
-    _refuse_strangers(Path(root), categories, splits)
-    for number, (folder, defect, count) in enumerate(splits):
-        category, _, kind = folder.split("/")
-        for index in range(count):
-            image, mask = render(category, defect, (seed, number, index), size)
-            _save(Path(root) / folder / f"{index:03d}.png", image)
-            if defect is not None:
-                truth = Path(root) / category / "ground_truth" / kind / f"{index:03d}_mask.png"
-                _save(truth, mask.astype(np.uint8) * 255)
+        folders += [(category, None, "train/good", train), (category, None, "test/good", test)]
+        folders += [(category, kind, f"test/{kind}", bad) for kind in DEFECTS[category]]
+    pictures = {
+        Path(root) / category / folder / f"{index:03d}.png": (category, defect, (number, index))
+        for number, (category, defect, folder, count) in enumerate(folders)
+        for index in range(count)
+    }
+    masks = {path: _mask_of(path) for path, (_, defect, _) in pictures.items() if defect}
+    _refuse_strangers(Path(root), categories, {*pictures, *masks.values()})
+    for path, (category, defect, number) in pictures.items():
+        image, mask = render(category, defect, (seed, *number), size)
+        _save(path, image)
+        if path in masks:
+            _save(masks[path], mask.astype(np.uint8) * 255)
+
+
+def _mask_of(path: Path) -> Path:
+    return path.parents[2] / "ground_truth" / path.parent.name / f"{path.stem}_mask.png"
 
 
 def render(
@@ -101,17 +106,8 @@ def _rng(seed: Sequence[int], purpose: int) -> np.random.Generator:
     return np.random.default_rng([*seed, purpose])
 
 
-def _refuse_strangers(
-    root: Path, categories: Sequence[str], splits: list[tuple[str, str | None, int]]
-) -> None:
+def _refuse_strangers(root: Path, categories: Sequence[str], ours: set[Path]) -> None:
     """A picture left by a call with other counts would belong to no one's data set."""
-    ours = set()
-    for folder, defect, count in splits:
-        category, _, kind = folder.split("/")
-        for index in range(count):
-            ours.add(root / folder / f"{index:03d}.png")
-            if defect is not None:
-                ours.add(root / category / "ground_truth" / kind / f"{index:03d}_mask.png")
     for category in categories:
         for path in sorted((root / category).rglob("*")):
             if not path.is_dir() and path not in ours:

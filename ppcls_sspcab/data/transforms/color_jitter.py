@@ -11,9 +11,7 @@ from PIL import Image
 from ppcls_sspcab.registry import TRANSFORMS
 
 LUMA = np.array([0.299, 0.587, 0.114])
-
 _YIQ = np.array([LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
-
 _RGB = np.linalg.inv(_YIQ)
 
 
@@ -53,23 +51,16 @@ class ColorJitter:
         saturation: float = 0.1,
         hue: float = 0.1,
     ) -> None:
-        for name, value, most in (
-            ("brightness", brightness, 1.0),
-            ("contrast", contrast, 1.0),
-            ("saturation", saturation, 1.0),
-            ("hue", hue, 0.5),
-        ):
-            if not 0 <= value <= most:
-                raise ValueError(f"{name} must lie in 0..{most:g}, not {value}")
         self.ranges = (brightness, contrast, saturation, hue)
+        names, limits = ("brightness", "contrast", "saturation", "hue"), (1, 1, 1, 0.5)
+        for name, value, most in zip(names, self.ranges, limits, strict=True):
+            if not 0 <= value <= most:
+                raise ValueError(f"{name} must lie in 0..{most}, not {value}")
 
     def draw(self, rng: np.random.Generator, height: int = 0, width: int = 0) -> Color:
         """Draws the four numbers; the size does not matter."""
-        around = (1.0, 1.0, 1.0, 0.0)
-        drawn = rng.uniform(-1, 1, 4)
-        return Color(
-            *(c + float(d) * r for c, d, r in zip(around, drawn, self.ranges, strict=True))
-        )
+        around, drawn = (1.0, 1.0, 1.0, 0.0), rng.uniform(-1, 1, 4).tolist()
+        return Color(*(c + d * r for c, d, r in zip(around, drawn, self.ranges, strict=True)))
 
     def apply(self, image: np.ndarray, parameters: Color) -> np.ndarray:
         """Recolours uint8 [H, W, 3]; the result has the same shape."""

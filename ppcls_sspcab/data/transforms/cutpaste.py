@@ -28,7 +28,7 @@ Variant = Literal["normal", "scar", "union", "3way"]
 class Paste:
     """One patch that is cut out, recoloured, rotated and pasted; lengths in pixels.
 
-    Args:
+    Attributes:
         kind: "normal" or "scar".
         top, left: upper left corner of the cut.
         height, width: size of the cut.
@@ -46,13 +46,6 @@ class Paste:
     target_top: int
     target_left: int
     color: Color
-
-
-@dataclass(frozen=True)
-class CutPasteParameters:
-    """The pastes of one sample: one for each view after the original."""
-
-    pastes: tuple[Paste, ...]
 
 
 @TRANSFORMS.register
@@ -111,8 +104,8 @@ class CutPaste:
         self.class_num = len(self.labels)
         self._jitter = ColorJitter(jitter, jitter, jitter, min(jitter, 0.5))
 
-    def draw(self, rng: np.random.Generator, height: int, width: int) -> CutPasteParameters:
-        """Draws the pastes for a picture of this size.
+    def draw(self, rng: np.random.Generator, height: int, width: int) -> tuple[Paste, ...]:
+        """Draws the pastes for a picture of this size, one for each view after the original.
 
         Raises:
             ValueError: a side is shorter than 8 px.
@@ -121,18 +114,16 @@ class CutPaste:
             raise ValueError(
                 f"CutPaste needs at least {LEAST_IMAGE} px a side, not {height}x{width}"
             )
-        kinds: list[str] = [self.variant]
-        if self.variant == "3way":
-            kinds = ["normal", "scar"]
-        elif self.variant == "union":
-            kinds = [("normal", "scar")[int(rng.integers(2))]]
         drawers = {"normal": self._draw_normal, "scar": self._draw_scar}
-        return CutPasteParameters(tuple(drawers[kind](rng, height, width) for kind in kinds))
+        kinds: list[str] = list(drawers) if self.variant == "3way" else [self.variant]
+        if self.variant == "union":
+            kinds = [list(drawers)[int(rng.integers(2))]]
+        return tuple(drawers[kind](rng, height, width) for kind in kinds)
 
-    def apply(self, image: np.ndarray, parameters: CutPasteParameters) -> np.ndarray:
+    def apply(self, image: np.ndarray, parameters: Sequence[Paste]) -> np.ndarray:
         """The views of uint8 [H, W, 3]: uint8 [V, H, W, 3], the picture itself first."""
-        views = np.repeat(image[None], 1 + len(parameters.pastes), axis=0)
-        for view, paste in zip(views[1:], parameters.pastes, strict=True):
+        views = np.repeat(image[None], 1 + len(parameters), axis=0)
+        for view, paste in zip(views[1:], parameters, strict=True):
             _paste_into(view, image, paste)
         return views
 
@@ -195,8 +186,8 @@ def region(paste: Paste, shape: tuple[int, int]) -> np.ndarray:
 
 def _paste_into(view: np.ndarray, image: np.ndarray, paste: Paste) -> None:
     bottom, right = paste.top + paste.height, paste.left + paste.width
-    patch = np.ascontiguousarray(image[paste.top : bottom, paste.left : right])
-    patch = recolor(patch, paste.color)
+    cut = np.ascontiguousarray(image[paste.top : bottom, paste.left : right])
+    patch = recolor(cut, paste.color)
     target = view[paste.target_top :, paste.target_left :]
     if paste.angle == 0:
         target[: paste.height, : paste.width] = patch

@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ppcls_sspcab.errors import DataError
 from ppcls_sspcab.registry import TRANSFORMS
-
-
-@dataclass(frozen=True)
-class Crop:
-    """The rectangle that stays, in pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
 
 
 @TRANSFORMS.register
@@ -40,11 +28,11 @@ class RandomCrop:
         self.size = (sides[0], sides[1])
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """(h, w) of what :meth:`apply` returns, whatever the picture's size."""
+        """(h, w) of what :meth:`apply` returns."""
         return self.size
 
-    def draw(self, rng: np.random.Generator, height: int, width: int) -> Crop:
-        """Draws a place in a picture of this size.
+    def draw(self, rng: np.random.Generator, height: int, width: int) -> tuple[int, int]:
+        """Draws the upper left pixel (row, column) of a crop from a picture of this size.
 
         Raises:
             DataError: the picture is smaller than the crop.
@@ -56,9 +44,9 @@ class RandomCrop:
                 "Preprocess.image_size"
             )
         top = int(rng.integers(height - self.size[0] + 1))
-        return Crop(top, int(rng.integers(width - self.size[1] + 1)), *self.size)
+        return top, int(rng.integers(width - self.size[1] + 1))
 
-    def apply(self, image: np.ndarray, parameters: Crop) -> np.ndarray:
+    def apply(self, image: np.ndarray, parameters: tuple[int, int]) -> np.ndarray:
         """uint8 [H, W, 3] -> uint8 [height, width, 3] of the crop."""
-        bottom, right = parameters.top + parameters.height, parameters.left + parameters.width
-        return np.ascontiguousarray(image[parameters.top : bottom, parameters.left : right])
+        (top, left), (height, width) = parameters, self.size
+        return np.ascontiguousarray(image[top : top + height, left : left + width])

@@ -27,7 +27,7 @@ def test_it_is_the_mean_absolute_error_of_the_block() -> None:
         features = FeatureReader(network, localizer.needs)(images)
         found = localizer(localizer.cells(features)).numpy()
     block = network.blocks[0]
-    error = np.abs(block.last_output.numpy() - block.last_input.numpy()).mean(axis=1)
+    error = np.abs(block.last[1].numpy() - block.last[0].numpy()).mean(axis=1)
     assert found.shape == (2, 64, 96)
     # In the middle between four cells, linear interpolation is their mean.
     np.testing.assert_allclose(
