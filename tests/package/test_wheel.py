@@ -125,7 +125,7 @@ def test_a_yaml_on_a_shipped_one_trains_and_exports(trained: Path) -> None:
 
 
 def test_the_demo_runs(installed: Path, tmp_path: Path) -> None:
-    short = ["Global.epochs=1", "Global.iter_per_epoch=10"]
+    short = ["Global.epochs=1", "Global.iter_per_epoch=4", "DataLoader.Train.sampler.batch_size=4"]
     words = [word for key in short for word in ("-o", key)]
     done = run(installed / "ppcls-sspcab", "demo", *words, cwd=tmp_path)
     assert done.stdout.splitlines()[-1].startswith("DEMO OK image_auroc=")
