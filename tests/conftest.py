@@ -11,7 +11,12 @@ from ppcls_sspcab.utils.launcher import missing_settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.update(missing_settings())
 
+import hypothesis
 import pytest
+
+# How long an example takes says nothing beside another process of tests.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"

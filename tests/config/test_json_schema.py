@@ -47,6 +47,21 @@ class Conveyor:
 '''
 
 
+@pytest.fixture(scope="module", autouse=True)
+def what_ships() -> Iterator[None]:
+    """Registries without what other modules of tests register when they are collected."""
+    with pytest.MonkeyPatch.context() as patch:
+        for kind in vars(registry).values():
+            if isinstance(kind, Registry):
+                shipped = {
+                    name: kind._entries[name]
+                    for name in kind.names()
+                    if kind._entries[name].__module__.startswith("ppcls_sspcab.")
+                }
+                patch.setattr(kind, "_entries", shipped)
+        yield
+
+
 @pytest.fixture(scope="module")
 def validator() -> Draft202012Validator:
     schema = json_schema()
