@@ -26,9 +26,8 @@ class UnknownName(ConfigError):
     Args:
         key: dotted key of the configuration where the name stands.
         kind: what is looked for, in the singular.
-        name: the name.
         known: the registered names.
-        note: what else is to be said.
+        note: added to the message.
     """
 
     def __init__(
