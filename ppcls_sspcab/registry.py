@@ -304,7 +304,7 @@ IMAGE_SCORES: Registry = Registry(
         "float32 [N], larger is worse, of the features that ``needs`` names; ``fit(features)`` may "
         "learn good pictures.",
         base="ppcls_sspcab.detector.scores.base.ImageScore",
-        takes=("[network]", "[image_size]", "[density]", "[scores]", "[shapes]"),
+        takes=("[network]", "[image_size]", "[density]", "[scores]"),
         methods={"forward": ("features", "anomaly_map")},
     ),
     package="ppcls_sspcab.detector.scores",

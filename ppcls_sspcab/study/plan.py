@@ -158,7 +158,7 @@ def untrained(config: Config) -> Config:
 
 
 def identity_of(config: Config) -> str:
-    """Eight hexadecimal digits of everything that changes a run's results, but seed and category."""
+    """Eight hexadecimal digits of all that changes a run's results, but seed and category."""
     tree = copy.deepcopy(config.tree)
     tree.pop("Infer", None)
     ignored = set(WITHOUT_EFFECT)
@@ -184,7 +184,7 @@ def identity_of(config: Config) -> str:
 def plan(
     found: Sequence[Recipe], categories: Sequence[str], seeds: Sequence[int], folder: StudyFolder
 ) -> list[Run]:
-    """All runs; those of a seed and category come together, so that early tables compare recipes."""
+    """All runs, those of one seed and category together, so that early tables compare."""
     return [
         Run(recipe, category, seed, folder.run(recipe.folder, seed, category))
         for seed in seeds
