@@ -12,12 +12,11 @@ and on grid not yet perfect, so that rows can differ. There is no map, which no 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -42,14 +41,8 @@ KERNEL = "embedding, kernel density"
 SCORES = ("fused", "embedding", KERNEL)
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One change of the recipe.
-
-    Attributes:
-        title: as the table names it.
-        overrides: ``KEY=VALUE`` as ``-o`` takes them.
-    """
+class Row(NamedTuple):
+    """One change of the recipe: its title in the table, and ``KEY=VALUE`` as ``-o`` takes them."""
 
     title: str
     overrides: tuple[str, ...] = ()

@@ -89,7 +89,7 @@ def own_worker(script: str, words: Sequence[str], launcher: bool) -> Worker:
 def in_turns(
     calls: Mapping[str, Callable[[], float]], rounds: int, warm_up: int = 1
 ) -> dict[str, list[float]]:
-    """Calls all of them one after the other, ``rounds`` times: a busy minute meets all.
+    """Calls all of them in turn, ``rounds`` times, so that other load slows all of them alike.
 
     Returns:
         what each call returned, by name, without the warm-up.

@@ -42,14 +42,8 @@ METHODS: dict[str, dict[str, Any]] = {
         },
     },
 }
-HEADER = (
-    "category",
-    "map",
-    "pixel AUROC",
-    "AUPRO",
-    "image AUROC of its largest value",
-    "s/picture",
-)
+IMAGE_AUROC = "image AUROC of its largest value"
+HEADER = ("category", "map", "pixel AUROC", "AUPRO", IMAGE_AUROC, "s/picture")
 
 
 def main() -> int:

@@ -26,9 +26,8 @@ class UnknownName(ConfigError):
     Args:
         key: dotted key of the configuration where the name stands.
         kind: what is looked for, in the singular.
-        name: the name.
         known: the registered names.
-        note: what else is to be said.
+        note: added to the message.
     """
 
     def __init__(
@@ -305,7 +304,7 @@ IMAGE_SCORES: Registry = Registry(
         "float32 [N], larger is worse, of the features that ``needs`` names; ``fit(features)`` may "
         "learn good pictures.",
         base="ppcls_sspcab.detector.scores.base.ImageScore",
-        takes=("[network]", "[image_size]", "[density]", "[scores]", "[shapes]"),
+        takes=("[network]", "[image_size]", "[density]", "[scores]"),
         methods={"forward": ("features", "anomaly_map")},
     ),
     package="ppcls_sspcab.detector.scores",

@@ -14,7 +14,7 @@ from PIL import Image
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.evaluation.page import render
 from ppcls_sspcab.evaluation.plots import histogram_figure, precision_recall_figure, roc_figure
-from ppcls_sspcab.evaluation.results import Results
+from ppcls_sspcab.evaluation.results import METRICS, Results
 from ppcls_sspcab.evaluation.tables import (
     DEFECT_HEADER,
     METRIC_HEADER,
@@ -118,13 +118,9 @@ def _strip(views: Sequence[np.ndarray], width: int) -> dict[str, Any]:
 
 
 def _figures(results: Results) -> dict[str, float]:
-    """What people ask first."""
-    values = {
-        "image AUROC": results.image_auroc,
-        "detection rate": results.detection_rate,
-        "false-alarm rate": results.false_alarm_rate,
-        "F1": results.f1,
-    }
+    """The figures at the top of the page, by their titles."""
+    names = ("image_auroc", "detection_rate", "false_alarm_rate", "f1")
+    values = {METRICS[name]: getattr(results, name) for name in names}
     if results.pixel is not None:
         values |= {"pixel AUROC": results.pixel.pixel_auroc, "AUPRO": results.pixel.aupro}
     return values

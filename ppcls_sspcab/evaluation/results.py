@@ -39,13 +39,13 @@ METRICS = {
 SCORE_METRICS: dict[str, Metric] = {
     function.__name__: function for function in (image_auroc, image_aupr, f1_max)
 }
-# These count the decisions themselves, 0 or 1, so that no rounding of the threshold can differ.
+# Measured on the decisions, 0 or 1: compared again, a rounded threshold could decide otherwise.
 CALL_METRICS: dict[str, Metric] = {
     function.__name__: partial(function, threshold=0.5)
     for function in (f1, false_alarm_rate, detection_rate, accuracy)
 }
-# The labels of the pictures that each rate is a share of.
-RATED = {"false_alarm_rate": [0], "detection_rate": [1], "accuracy": [0, 1]}
+# Rates, and the labels of the pictures that they are a share of.
+RATES = {"false_alarm_rate": [0], "detection_rate": [1], "accuracy": [0, 1]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,8 +215,8 @@ def _measure(
 ) -> tuple[float, tuple[float, float]]:
     """A metric and its 95 % interval."""
     value = float(metric(labels, values))
-    if name in RATED and value in (0, 1):
-        return value, unanimous_interval(value, int(np.isin(labels, RATED[name]).sum()))
+    if name in RATES and value in (0, 1):
+        return value, unanimous_interval(value, int(np.isin(labels, RATES[name]).sum()))
     return value, bootstrap_interval(metric, labels, values, seed)
 
 

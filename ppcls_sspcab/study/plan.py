@@ -16,8 +16,8 @@ from ppcls_sspcab.config.load import load_config
 from ppcls_sspcab.errors import ConfigError, did_you_mean
 from ppcls_sspcab.paths import StudyFolder, StudyRunFolder
 
-# Keys that do not change what a run finds, only where and how fast.
-ELSEWHERE = (
+# Keys of Global that do not change a run's results.
+WITHOUT_EFFECT = (
     "cache_mb",
     "category",
     "checkpoints",
@@ -29,8 +29,8 @@ ELSEWHERE = (
     "seed",
     "use_visualdl",
 )
-# What only training reads: untrained baselines of configurations that differ in it are the same.
-TRAINING = (
+# Keys of Global without effect on an untrained baseline.
+TRAINING_ONLY = (
     "epochs",
     "eval_during_train",
     "eval_interval",
@@ -88,7 +88,7 @@ def read_configs(
     """The configurations by the names of their files.
 
     Raises:
-        ConfigError: as :func:`ppcls_sspcab.config.config.load_config`; two files of one name; a
+        ConfigError: as :func:`ppcls_sspcab.config.load.load_config`; two files of one name; a
             configuration of another engine, or one that takes a finished detector.
     """
     configs: dict[str, Config] = {}
@@ -158,17 +158,14 @@ def untrained(config: Config) -> Config:
 
 
 def identity_of(config: Config) -> str:
-    """Eight hexadecimal digits of everything that changes what a run finds.
-
-    Seed and category are left out: they have folders of their own.
-    """
+    """Eight hexadecimal digits of all that changes a run's results, but seed and category."""
     tree = copy.deepcopy(config.tree)
     tree.pop("Infer", None)
-    ignored = set(ELSEWHERE)
+    ignored = set(WITHOUT_EFFECT)
     for part in tree["DataLoader"].values():
         part.pop("loader", None)
     if not config.Global.epochs:
-        ignored |= set(TRAINING)
+        ignored |= set(TRAINING_ONLY)
         for section in ("Loss", "Optimizer", "EMA", "AMP"):
             tree.pop(section, None)
         tree["DataLoader"]["Train"].pop("sampler", None)
@@ -187,7 +184,7 @@ def identity_of(config: Config) -> str:
 def plan(
     found: Sequence[Recipe], categories: Sequence[str], seeds: Sequence[int], folder: StudyFolder
 ) -> list[Run]:
-    """All runs, every recipe of a category and seed together, so that early tables compare."""
+    """All runs, those of one seed and category together, so that early tables compare."""
     return [
         Run(recipe, category, seed, folder.run(recipe.folder, seed, category))
         for seed in seeds

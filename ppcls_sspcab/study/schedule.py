@@ -81,7 +81,7 @@ class Schedule:
                 raise
 
     def _start(self) -> None:
-        """Gives each idle device the first open run that nobody holds."""
+        """Starts, on each idle device, the first open run whose folder no process has locked."""
         for run in list(self._open):
             if not self._idle:
                 return
@@ -119,7 +119,7 @@ class Schedule:
                 self._close(started.run, started.process.returncode)
 
     def _close(self, run: Run, code: int) -> None:
-        """Notes what a run that ended could not note itself, and says how it went."""
+        """Writes the state of a run whose process could not write it, and logs how it ended."""
         error = None
         if code == EXIT_CODES[INTERRUPTED]:
             error = "was interrupted; the same command resumes it"

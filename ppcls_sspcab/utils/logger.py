@@ -22,16 +22,17 @@ class _ShortFormat(logging.Formatter):
         return f"[{self.formatTime(record, _TIME)}] {level}{text}"
 
 
-class _AboveTheBar(logging.Handler):
+class _ConsoleHandler(logging.Handler):
+    """Writes to standard error, above a progress bar."""
+
     def emit(self, record: logging.LogRecord) -> None:
-        # Without tqdm, as on a bare install, there is no bar to stand above.
         write = sys.modules["tqdm"].tqdm.write if "tqdm" in sys.modules else print
-        with suppress(OSError, ValueError):  # nobody reads it any more; the file has it
+        with suppress(OSError, ValueError):  # standard error is closed; the file has the line
             write(self.format(record), file=sys.stderr)
 
 
-class _WhileItCan(logging.FileHandler):
-    """Ends with one warning where the disk is full: a log is no reason to lose a run."""
+class _FileHandler(logging.FileHandler):
+    """Stops with one warning when a line cannot be written, as on a full disk; the run goes on."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         logger = get_logger()
@@ -47,7 +48,7 @@ def get_logger() -> logging.Logger:
     """
     logger = logging.getLogger("ppcls_sspcab")
     if not logger.handlers:
-        handler = _AboveTheBar()
+        handler = _ConsoleHandler()
         handler.setFormatter(_ShortFormat())
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
@@ -65,7 +66,7 @@ def log_file(path: Path) -> Iterator[None]:
     """
     with naming_output(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = _WhileItCan(path, encoding="utf-8", errors="surrogateescape")
+        handler = _FileHandler(path, encoding="utf-8", errors="surrogateescape")
     handler.setFormatter(logging.Formatter("[%(asctime)s] %(levelname)s: %(message)s", _TIME))
     logger = get_logger()
     logger.addHandler(handler)

@@ -11,7 +11,7 @@ from contextlib import redirect_stderr, suppress
 
 from ppcls_sspcab.errors import UserError
 
-# Nothing is compiled here, one thread is not faster, and graphs are Paddle's own affair.
+# Beginnings of warnings that ask nothing of the user.
 _NOISE = (
     "No ccache found",
     "When training, we now always track global mean",
@@ -20,10 +20,9 @@ _NOISE = (
 
 
 def import_paddle() -> None:
-    """Imports Paddle, of the CPU or the GPU build.
+    """Imports Paddle, of the CPU or the GPU build, without its needless warnings.
 
-    Left out are its warnings that concern nobody here. What the user has set
-    (``GLOG_minloglevel``) stays, and so does what SIGTERM does.
+    ``GLOG_minloglevel`` stays where the user has set it, and so does the handler of SIGTERM.
 
     Raises:
         UserError: no Paddle is installed, or what it needs is not.
