@@ -40,16 +40,16 @@ class Scorer(Protocol):
 
 def detect(detector: Scorer, images: np.ndarray) -> Outputs:
     """``Detector.forward`` of one batch, float32 [N, 3, H, W], as numpy arrays."""
-    return _in_memory(detector, detector, images)
+    return _in_parts(detector, detector, images)
 
 
 def read_features(detector: Scorer, images: np.ndarray) -> Outputs:
     """``Detector.features`` of one batch, float32 [N, 3, H, W], as numpy arrays."""
-    return _in_memory(detector.run_network, detector, images)
+    return _in_parts(detector.run_network, detector, images)
 
 
 @paddle.no_grad()
-def _in_memory(
+def _in_parts(
     run: Callable[[paddle.Tensor], Mapping[str, paddle.Tensor]],
     detector: Scorer,
     images: np.ndarray,

@@ -34,15 +34,20 @@ class ExponentialMovingAverage:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """The network has the averaged weights inside the block, its own again after it."""
-        weights = self._weights()
-        own = {name: value.clone() for name, value in weights.items()}
-        for name, value in weights.items():
-            value.set_value(self.shadow[name])
+        own = {name: value.clone() for name, value in self._weights().items()}
+        self._set(self.shadow)
         try:
             yield
         finally:
-            for name, value in weights.items():
-                value.set_value(own[name])
+            self._set(own)
+
+    def apply(self) -> None:
+        """Gives the network the averaged weights for good."""
+        self._set(self.shadow)
+
+    def _set(self, values: dict[str, paddle.Tensor]) -> None:
+        for name, value in self._weights().items():
+            value.set_value(values[name])
 
     def _weights(self) -> dict[str, paddle.Tensor]:
         return {

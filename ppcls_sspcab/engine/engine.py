@@ -26,11 +26,10 @@ Mode = Literal["train", "eval", "infer", "export"]
 
 
 class Engine:
-    """Runs the verbs over the categories of a configuration.
+    """Trains, evaluates, predicts with and exports the detectors of a configuration's categories.
 
     Args:
-        config: checked configuration.
-        mode: the verb that will be called.
+        mode: the method that will be called.
 
     Raises:
         ConfigError: a device, plug-in or value that is not there.
@@ -39,7 +38,6 @@ class Engine:
 
     def __init__(self, config: Config, mode: Mode) -> None:
         self.config = config
-        self.mode = mode
         with config.naming_files():
             config.load_plugins()
             check_parts(config)
@@ -59,11 +57,13 @@ class Engine:
         Raises:
             OutputError: another run is writing into one of the categories' folders.
         """
+        from ppcls_sspcab.engine.train import train_category
+
         configs = [self._resuming(self._of(category)) for category in self.categories]
         with ExitStack() as folders:
             for config in configs:
                 folders.enter_context(held(config.folder.root))
-            return [self._train(config) for config in configs]
+            return [train_category(config) for config in configs]
 
     def eval(self, report: bool = False, detector: Detector | None = None) -> list[Results]:
         """Measures each category's detector on its test pictures.
@@ -143,7 +143,7 @@ class Engine:
         return folders
 
     def _resuming(self, config: Config) -> Config:
-        """Of several categories, those that an interrupted run has not begun begin now."""
+        """Of several categories, one that an interrupted run has not begun begins anew."""
         name = config.Global.checkpoints
         if len(self.categories) == 1 or name not in ("latest", "best"):
             return config
@@ -154,8 +154,3 @@ class Engine:
 
     def _of(self, category: str) -> Config:
         return self.config.with_values(category=category)
-
-    def _train(self, config: Config) -> Path:
-        from ppcls_sspcab.engine.train import train_category
-
-        return train_category(config)

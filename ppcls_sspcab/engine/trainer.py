@@ -50,8 +50,8 @@ class Trainer:
 
     Attributes:
         network: what is trained.
-        detector: around the network; not fitted.
-        threshold: the method that will calibrate it.
+        detector: of this network; not fitted.
+        threshold: the method that calibrates the detector.
     """
 
     def __init__(self, config: Config) -> None:
@@ -189,8 +189,7 @@ class Trainer:
             best = self._config.folder.checkpoint("best")
             load_network(self.network, best, averaged=ema is not None)
         elif ema is not None:
-            for name, value in ema.shadow.items():
-                self.network.state_dict()[name].set_value(value)
+            ema.apply()
             average_statistics(self.network)
         self.network.eval()
         return self.network

@@ -21,7 +21,7 @@ from ppcls_sspcab.exporting.onnx import save_onnx
 from ppcls_sspcab.exporting.quantize import (
     Int8Settings,
     Prepare,
-    judged,
+    int8_report,
     quantize,
     summary,
 )
@@ -112,7 +112,7 @@ def _save_int8(
     folder: Path, settings: Int8Settings, threshold: float, prepare: Prepare
 ) -> dict[str, Any]:
     quantize(folder / ONNX_FILE, folder / INT8_FILE, settings.good, prepare)
-    report = judged(folder / ONNX_FILE, folder / INT8_FILE, settings, threshold, prepare)
+    report = int8_report(folder / ONNX_FILE, folder / INT8_FILE, settings, threshold, prepare)
     get_logger().info(summary(report))
     return report
 

@@ -20,14 +20,14 @@ from ppcls_sspcab.runtime.card import INPUT_NAME
 from ppcls_sspcab.runtime.networks import OnnxNetwork
 from ppcls_sspcab.runtime.onnx_model import folded
 
-# On defects most of which are hardly seen; on plain ones next to nothing is lost.
+# Points of AUROC on synthetic defects, most of which are faint; on plain ones hardly any is lost.
 MAX_DROP = 1.0
 
 _BATCH = 8
 RANGE_PICTURES = 64
-_APART = 0.2
-# One kind left in float between two of these costs more than it saves: ONNX Runtime would turn
-# the maps around, channels last for int8 and channels first for float.
+_HELD_OUT_SHARE = 0.2
+# An operator left in float between two of these would slow the model down: ONNX Runtime reorders
+# maps from channels last, as int8 has them, to channels first and back.
 _KINDS = ("Conv", "Relu", "Clip", "Add", "MaxPool", "AveragePool")
 
 Prepare = Callable[[np.ndarray], np.ndarray]
@@ -58,7 +58,7 @@ def int8_settings(config: Config, preprocess: Preprocess, max_drop: float) -> In
     Where none are held out (``calibrate_on: k_fold``), a fifth is set apart: the network was
     trained on them, but the change of the false-alarm rate can still be measured.
     """
-    share = held_out_share(config) or _APART
+    share = held_out_share(config) or _HELD_OUT_SHARE
     split = split_good(build_dataset(config).train, share, config.Global.seed)
     good, held_out = (
         np.stack(
@@ -131,7 +131,7 @@ def network_nodes(model: Any) -> list[str]:
     return [node.name for node in reversed(chosen)]
 
 
-def judged(
+def int8_report(
     float_model: Path, int8_model: Path, settings: Int8Settings, threshold: float, prepare: Prepare
 ) -> dict[str, Any]:
     """Compares both models on held-out good pictures and synthetic defects made from them.
@@ -163,7 +163,7 @@ def judged(
 
 
 def summary(report: dict[str, Any]) -> str:
-    """What :func:`judged` returned, in one line."""
+    """What :func:`int8_report` returned, in one line."""
     before, after = report["fp32"], report["int8"]
     return (
         f"int8: AUROC on synthetic defects {100 * after['synthetic_auroc']:.2f} (fp32 "

@@ -17,7 +17,7 @@ from ppcls_sspcab.fitting.run import combine, fitting_features, score_parts, sto
 from ppcls_sspcab.image.batches import batches
 from ppcls_sspcab.metric.image import image_auroc
 
-# Of AUROC. On fifty held-out pictures less is chance, and more than one score hedges against it.
+# The least gain in AUROC that counts: on fifty held-out pictures less is chance.
 LEAST_GAIN = 0.01
 
 

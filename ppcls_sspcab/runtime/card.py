@@ -9,13 +9,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import yaml
 
 from ppcls_sspcab.errors import ConfigError, ModelError
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.paths import CARD_FILE
-from ppcls_sspcab.result import normalized
 from ppcls_sspcab.utils.files import atomic_write, sha256_of
 
 INPUT_NAME = "images"
@@ -40,7 +38,7 @@ class InferenceCard:
         scale: > 0; ``normalized_score = 0.5 + 0.5 * softsign((score - threshold) / scale)``.
         in_graph: ``threshold`` and ``scale`` of the graph's own output ``normalized_score``, which
             stay when ``calibrate`` changes those above: where they differ, that output is out of
-            date and is computed from ``score``, as :meth:`normalized` does.
+            date and is computed from ``score``.
         files: SHA-256 of every file of the export but this one.
         versions: of the packages that wrote it.
         verification: ``pictures``, ``worst_relative_difference`` of the score, by runtime, and
@@ -79,10 +77,6 @@ class InferenceCard:
             )
         if self.pictures_at_once < 0:
             raise ValueError(f"pictures_at_once must not be negative, not {self.pictures_at_once}")
-
-    def normalized(self, scores: np.ndarray) -> np.ndarray:
-        """float32 [N]: the scores on the scale of 0 to 1 whose 0.5 is ``threshold``."""
-        return normalized(scores, np.float32(self.threshold), np.float32(self.scale))
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Writes ``inference.yml`` into the folder, whole or not at all."""

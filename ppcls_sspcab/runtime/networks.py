@@ -19,7 +19,7 @@ from ppcls_sspcab.utils.paddle_import import import_paddle
 from ppcls_sspcab.utils.paddle_inference import PaddleProgram
 
 # Names of operators that do more than compute.
-_OTHER_WORK = re.compile(
+_SIDE_EFFECTS = re.compile(
     r"(save|load|read|print|py_func|py_layer|run_program|send|recv|p_send|p_recv|partial_send|"
     r"partial_recv|listen|create_\w*reader|decode_jpeg)(_combine|_file|_v2|_array|_and_serv)?_?"
 )
@@ -62,7 +62,7 @@ class PaddleNetwork:
         device: str = "cpu",
     ) -> None:
         program, weights = (Path(folder) / name for name in PADDLE_FILES)
-        _refuse_other_work(program)
+        _refuse_side_effects(program)
         try:
             import_paddle()
         except UserError as error:
@@ -122,7 +122,7 @@ class OnnxNetwork:
         return dict(zip(self._outputs, outputs, strict=True))
 
 
-def _refuse_other_work(program: Path) -> None:
+def _refuse_side_effects(program: Path) -> None:
     """Raises ModelError for what is no program, or has an operator that does more than compute.
 
     Some of Paddle's operators read and write files, call Python and open connections; no detector
@@ -136,7 +136,7 @@ def _refuse_other_work(program: Path) -> None:
         value = waiting.pop()
         if isinstance(value, dict):
             operator = str(value.get("#", "")).rpartition(".")[2]
-            if _OTHER_WORK.fullmatch(operator):
+            if _SIDE_EFFECTS.fullmatch(operator):
                 raise ModelError(f"{program}: refused: its operator {operator!r} does not compute")
             waiting += value.values()
         elif isinstance(value, list):

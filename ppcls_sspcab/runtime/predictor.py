@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +17,7 @@ from ppcls_sspcab.image.batches import judge_pictures
 from ppcls_sspcab.image.decode import Source
 from ppcls_sspcab.image.sources import as_pictures
 from ppcls_sspcab.paths import INT8_FILE, ONNX_FILE, PADDLE_FILES
-from ppcls_sspcab.result import Failure, Result, judge, without_map
+from ppcls_sspcab.result import Failure, Result, judge, normalized, without_map
 from ppcls_sspcab.runtime.card import InferenceCard
 from ppcls_sspcab.runtime.networks import Network, OnnxNetwork, PaddleNetwork
 
@@ -117,8 +116,8 @@ class Predictor:
         """
         load = self.card.preprocess.load
         found = self._run(np.stack([load(picture) for picture in as_pictures(pictures)]))
-        judging = replace(self.card, threshold=self.threshold)
-        return {**found, "normalized_score": judging.normalized(found["score"])}
+        threshold, scale = np.float32(self.threshold), np.float32(self.card.scale)
+        return {**found, "normalized_score": normalized(found["score"], threshold, scale)}
 
     def prepare(self, pixels: np.ndarray) -> np.ndarray:
         """The graph's input of pictures uint8 [N, h, w, 3] at network size."""

@@ -58,7 +58,7 @@ BACKEND_HEADER = (
 )
 
 _WARM_UP = 3
-_LONGEST = 4.0  # seconds
+_MAX_SECONDS = 4.0
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -290,10 +290,10 @@ def _timed(call: Callable[[], Any], runs: int) -> list[float]:
     start = time.perf_counter()
     for _ in range(_WARM_UP):
         call()
-        if time.perf_counter() - start > _LONGEST:
+        if time.perf_counter() - start > _MAX_SECONDS:
             break
     seconds: list[float] = []
-    while len(seconds) < runs and (len(seconds) < 3 or sum(seconds) < _LONGEST):
+    while len(seconds) < runs and (len(seconds) < 3 or sum(seconds) < _MAX_SECONDS):
         start = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - start)

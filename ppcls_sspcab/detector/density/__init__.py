@@ -1,1 +1,1 @@
-"""Densities of good embeddings, and the threshold on their scores."""
+"""Densities of the embeddings of good pictures."""

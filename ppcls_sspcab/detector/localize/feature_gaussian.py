@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -141,7 +141,10 @@ def likeliest_fit(points: np.ndarray) -> Fit:
     """
     fits = [Fit(shared, shrinkage) for shared in (False, True) for shrinkage in SHRINKAGES]
     costs = np.zeros(len(fits))
-    for fitted, left_out in _folds(points):
+    count = points.shape[1]
+    folds = np.arange(count) % min(FOLDS, count)
+    for fold in range(min(FOLDS, count)):
+        fitted, left_out = points[:, folds != fold], points[:, folds == fold]
         costs += np.concatenate([_costs(fitted, left_out, shared) for shared in (False, True)])
     return fits[int(np.argmin(costs))]
 
@@ -166,13 +169,6 @@ def _costs(points: np.ndarray, left_out: np.ndarray, shared_mean: bool) -> np.nd
         log_variances = np.log(variances).sum() * left_out.shape[1]
         costs.append(0.5 * (np.sum(squares / variances) + log_variances) - log_volume)
     return np.array(costs)
-
-
-def _folds(points: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    count = points.shape[1]
-    folds = np.arange(count) % min(FOLDS, count)
-    for fold in range(min(FOLDS, count)):
-        yield points[:, folds != fold], points[:, folds == fold]
 
 
 def _estimate(points: np.ndarray, fit: Fit) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ from ppcls_sspcab.detector.localize.upsample import receptive_field_matrix
 from ppcls_sspcab.registry import LOCALIZERS
 
 # What another order of the same sums may change, as a part of the largest value.
-EQUAL = 1e-4
+TOLERANCE = 1e-4
 # Points that the Gaussian is fitted to: neighbouring patches are nearly equal.
 MAX_POINTS = 200_000
 
@@ -136,5 +136,7 @@ class PatchCutPaste(Localizer):
             found = pooled.flatten(2)[0].transpose([1, 0])[tried]
             difference = (found - self._embed(own)).abs().max()
         return (
-            (list(kernel), step) if float(difference) <= EQUAL * float(found.abs().max()) else None
+            (list(kernel), step)
+            if float(difference) <= TOLERANCE * float(found.abs().max())
+            else None
         )
