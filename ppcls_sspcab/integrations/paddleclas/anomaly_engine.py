@@ -1,7 +1,6 @@
 """``eval_mode: anomaly``: PaddleClas's Engine, whose network is measured as a Detector.
 
-The density is fitted, the threshold calibrated and every score computed by the built-in engine's
-code, so that a score means the same in both.
+Density, threshold and scores are the built-in engine's, so that a score means the same in both.
 """
 
 from __future__ import annotations
@@ -27,8 +26,6 @@ from ppcls_sspcab.integrations.paddleclas.sections import WHOLE
 from ppcls_sspcab.integrations.paddleclas.train_loop import network_of, train_epoch_cutpaste
 from ppcls_sspcab.utils.distributed import wait_for_first
 from ppcls_sspcab.utils.weights import load_into, read_weights
-
-BASED_ON = "classification"
 
 
 def anomaly_eval(engine: Any, epoch_id: int = 0) -> float:
@@ -62,7 +59,7 @@ def with_anomaly(base: type) -> type:
         def __init__(self, config: Any, mode: str = "train") -> None:
             self._plan = _plan(config)
             if self._plan is not None:
-                config["Global"]["eval_mode"] = BASED_ON
+                config["Global"]["eval_mode"] = "classification"
                 if mode != "train":
                     config["Arch"]["pretrained"] = False
             with _parallel_with_frozen_parameters(self._plan):
@@ -71,7 +68,9 @@ def with_anomaly(base: type) -> type:
                 self.eval_func = anomaly_eval
                 self.train_epoch_func = train_epoch_cutpaste
                 if mode == "train" and self._plan.Global.freeze_steps:
-                    _update_one_by_one(self.optimizer)
+                    for optimizer in self.optimizer:
+                        # Paddle's merged kernel takes for granted that no parameter is frozen.
+                        optimizer._use_multi_tensor = False
 
         def train(self) -> None:
             started = time.perf_counter()
@@ -130,13 +129,6 @@ def _parallel_with_frozen_parameters(config: Config | None) -> Iterator[None]:
         paddle.DataParallel = whole
 
 
-def _update_one_by_one(optimizers: list[Any]) -> None:
-    """Switches Paddle's merged kernel off, which takes for granted that no parameter is frozen."""
-    for optimizer in optimizers:
-        if getattr(optimizer, "_use_multi_tensor", False):
-            optimizer._use_multi_tensor = False
-
-
 def _refresh(engine: Any, config: Config) -> None:
     weights = engine.config["Global"]["pretrained_model"]
     if weights is not None:
@@ -161,8 +153,7 @@ def _load_selected(engine: Any, config: Config) -> Progress:
     if not best:
         return Progress(step=steps)
     state = paddle.load(str(path.with_suffix(".pdstates")))
-    metric, epoch = float(state["metric"]), int(state["epoch"])
-    return Progress(step=steps, best_metric=metric, best_epoch=epoch)
+    return Progress(steps, best_metric=float(state["metric"]), best_epoch=int(state["epoch"]))
 
 
 def _saved(engine: Any, name: str) -> Path:

@@ -18,21 +18,17 @@ from ppcls_sspcab.utils.paddleclas import require_module
 
 @functools.cache
 def make_compatible() -> bool:
-    """Makes losses and metrics of this PaddleClas readable to its own logging.
-
-    Returns:
-        whether it was necessary.
-    """
+    """Makes losses and metrics readable to PaddleClas's logging; returns whether it was needed."""
     utils = require_module("engine.train.utils")
     try:
         utils.update_loss(SimpleNamespace(output_info={}), {"loss": paddle.ones([])}, 1)
         return False
     except IndexError:
         pass
-    meter = require_module("utils.misc").AverageMeter
-    meter.update = _with_plain_value(meter.update)
-    combined = require_module("loss").CombinedLoss
-    combined.__call__ = _with_axis(combined.__call__)
+    meter, combined = require_module("utils.misc").AverageMeter, require_module("loss").CombinedLoss
+    update, combine = meter.update, combined.__call__
+    meter.update = lambda self, val, n=1: update(self, float(val), n)
+    combined.__call__ = lambda self, *inputs: _with_axis(combine(self, *inputs))
     update_metric = _with_metric_axis(utils.update_metric)
     for path in ("engine.train.utils", "engine.train.train"):
         setattr(require_module(path), update_metric.__name__, update_metric)
@@ -42,20 +38,8 @@ def make_compatible() -> bool:
     return True
 
 
-def _with_plain_value(update: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(update)
-    def updated(self: Any, val: Any, n: int = 1) -> None:
-        update(self, float(val), n)
-
-    return updated
-
-
-def _with_axis(combine: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    @functools.wraps(combine)
-    def combined(self: Any, *inputs: Any) -> dict[str, Any]:
-        return {name: value.reshape([1]) for name, value in combine(self, *inputs).items()}
-
-    return combined
+def _with_axis(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: paddle.to_tensor(value).reshape([1]) for name, value in values.items()}
 
 
 def _with_metric_axis(update_metric: Callable[..., None]) -> Any:
@@ -64,9 +48,7 @@ def _with_metric_axis(update_metric: Callable[..., None]) -> Any:
         measure = trainer.train_metric_func
         if measure is None:
             return
-        trainer.train_metric_func = lambda *given: {
-            name: paddle.to_tensor(value).reshape([1]) for name, value in measure(*given).items()
-        }
+        trainer.train_metric_func = lambda *given: _with_axis(measure(*given))
         try:
             update_metric(trainer, *inputs)
         finally:

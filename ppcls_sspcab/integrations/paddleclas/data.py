@@ -70,11 +70,10 @@ class ListedPictures(paddle.io.Dataset):
             self.store = ImageStore(listed.test, self.preprocess, cache_mb << 20, on_error)
             return
         parts = split_good(listed.train, held_out_share, seed)
-        self.store = open_store(parts.train, self.preprocess, cache_mb, on_error, "reading")
+        how = (self.preprocess, cache_mb, on_error, "reading")
+        self.store = open_store(parts.train, *how)
         if parts.held_out:
-            self.held_out = open_store(
-                parts.held_out, self.preprocess, cache_mb, on_error, "reading"
-            )
+            self.held_out = open_store(parts.held_out, *how)
         augmentations, views = transforms_of(transform_ops, f"{key}.transform_ops")
         self._items = Carrying(
             CutPasteViews(self.store, augmentations, views, self.preprocess, seed)
@@ -113,7 +112,7 @@ class CutPasteSampler(paddle.io.BatchSampler):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """The next pass is that of ``epoch``, counted from 0."""
+        """Makes ``epoch``, counted from 0, the next one."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -148,11 +147,7 @@ class FlattenViews:
 
 
 def raise_failure(batch: Sequence[Any]) -> None:
-    """Raises what :class:`FlattenViews` put into a batch.
-
-    Raises:
-        DataError: an unreadable picture. RuntimeError: anything else, with its traceback.
-    """
+    """Raises the DataError or RuntimeError that :class:`FlattenViews` put into a batch, if any."""
     if len(batch) == 3 and int(batch[1].flatten()[0]) == FAILED:
         is_users, text = json.loads(np.asarray(batch[2]).tobytes())
         raise (DataError if is_users else RuntimeError)(text)
@@ -166,8 +161,7 @@ def transform_named(name: str) -> Any:
     become V each, (float32 [3, H, W], number of the view), normalised by ``mean`` and ``std``.
     Both draw from numpy's global generator, which PaddleClas seeds.
     """
-    documentation = TRANSFORMS.get(name).__doc__
-    return type(name, (_Operator,), {"registered": name, "__doc__": documentation})
+    return type(name, (_Operator,), {"registered": name, "__doc__": TRANSFORMS.get(name).__doc__})
 
 
 class _Operator:

@@ -16,8 +16,8 @@ from ppcls_sspcab.integrations.paddleclas import (
     metrics,
     model,
     sections,
+    train_loop,
 )
-from ppcls_sspcab.integrations.paddleclas.train_loop import train_epoch_cutpaste
 from ppcls_sspcab.registry import ARCHITECTURES, DATASETS, LOSSES, METRICS, TRANSFORMS
 from ppcls_sspcab.utils.paddleclas import bind, find_module
 
@@ -71,35 +71,22 @@ def install(home: str | os.PathLike[str] | None = None) -> list[Injected]:
     return table
 
 
-def _additions() -> Iterator[tuple[str, str, Callable[[], Any], str]]:
-    """(module, name, how to make it, key of the YAML)."""
-    for name in ARCHITECTURES.names():
-        yield "arch", name, functools.partial(ARCHITECTURES.get, name), "Arch.name"
-    for name in LOSSES.names():
-        yield "loss", name, functools.partial(LOSSES.get, name), "Loss.Train"
-    for name in DATASETS.names():
-        make = functools.partial(data.dataset_named, name)
-        yield "data", name, make, "DataLoader.*.dataset.name"
-    yield "data", "CutPasteSampler", lambda: data.CutPasteSampler, "DataLoader.Train.sampler.name"
-    for name in TRANSFORMS.names():
-        yield (
-            "data.preprocess",
-            name,
-            functools.partial(data.transform_named, name),
-            "transform_ops",
-        )
-    yield "data.preprocess", "FlattenViews", lambda: data.FlattenViews, "batch_transform_ops"
-    for name in METRICS.names():
-        yield "metric", name, functools.partial(metrics.metric_named, name), "Metric.Eval"
-    decision = "AnomalyDecision"
-    yield "data.postprocess", decision, lambda: metrics.AnomalyDecision, "Infer.PostProcess.name"
-    yield "engine.train", "train_epoch_cutpaste", lambda: train_epoch_cutpaste, "Global.train_mode"
-    yield (
-        "engine.evaluation",
-        "anomaly_eval",
-        lambda: anomaly_engine.anomaly_eval,
-        "Global.eval_mode",
-    )
+def _additions() -> Iterator[tuple[str, str, Callable[[str], Any], str]]:
+    """(module, name, what finds it by its name, key of the YAML)."""
+    for path, names, find, used_by in (
+        ("arch", ARCHITECTURES.names(), ARCHITECTURES.get, "Arch.name"),
+        ("loss", LOSSES.names(), LOSSES.get, "Loss.Train"),
+        ("data", DATASETS.names(), data.dataset_named, "DataLoader.*.dataset.name"),
+        ("data", ["CutPasteSampler"], vars(data).get, "DataLoader.Train.sampler.name"),
+        ("data.preprocess", TRANSFORMS.names(), data.transform_named, "transform_ops"),
+        ("data.preprocess", ["FlattenViews"], vars(data).get, "batch_transform_ops"),
+        ("metric", METRICS.names(), metrics.metric_named, "Metric.Eval"),
+        ("data.postprocess", ["AnomalyDecision"], vars(metrics).get, "Infer.PostProcess.name"),
+        ("engine.train", ["train_epoch_cutpaste"], vars(train_loop).get, "Global.train_mode"),
+        ("engine.evaluation", ["anomaly_eval"], vars(anomaly_engine).get, "Global.eval_mode"),
+    ):
+        for name in names:
+            yield path, name, find, used_by
 
 
 def _wrappers() -> Iterator[tuple[str, str, Callable[[Any], Any], str]]:
@@ -110,12 +97,12 @@ def _wrappers() -> Iterator[tuple[str, str, Callable[[Any], Any], str]]:
     yield "utils.config", "get_config", _with_our_yaml, "-c, -o"
 
 
-def _add(tree: str, path: str, name: str, make: Callable[[], Any], used_by: str) -> Injected:
+def _add(tree: str, path: str, name: str, find: Callable[[str], Any], used_by: str) -> Injected:
     module = find_module(path)
     existing = getattr(module, name, None)
     known = _added.get((path, name))
     if existing is None:
-        _added[path, name] = make()
+        _added[path, name] = find(name)
         setattr(module, name, _added[path, name])
     elif existing is not known:
         raise UserError(

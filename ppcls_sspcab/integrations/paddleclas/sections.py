@@ -24,7 +24,7 @@ _OWN_SECTIONS = ("_BASE_", "Preprocess", "Density", "Threshold")
 
 
 def is_ours(path: str) -> bool:
-    """Whether a YAML file is a configuration of this project, and not an ordinary PaddleClas one.
+    """Whether a YAML file is of this project, and not an ordinary one of PaddleClas.
 
     Raises:
         ConfigError: the file is missing or no YAML.
@@ -68,8 +68,8 @@ def to_paddleclas(config: Config) -> dict[str, Any]:
         )
     tree: dict[str, Any] = {
         "Global": _global(config),
-        "Arch": copy.deepcopy(config.Arch),
-        "Loss": {"Train": copy.deepcopy(config.Loss.Train), "Eval": None},
+        "Arch": config.Arch,
+        "Loss": {"Train": config.Loss.Train, "Eval": None},
         "Optimizer": _optimizer(config),
         "DataLoader": {"Train": _train_loader(config), "Eval": _eval_loader(config)},
         "Metric": {"Train": None, "Eval": config.Metric.Eval or [{"image_auroc": None}]},
@@ -80,13 +80,13 @@ def to_paddleclas(config: Config) -> dict[str, Any]:
             "PostProcess": {"name": "AnomalyDecision"},
         },
         "profiler_options": None,
-        WHOLE: copy.deepcopy(config.tree),
+        WHOLE: config.tree,
     }
     if config.AMP.use_amp:
         tree["AMP"] = config.AMP.model_dump()
     if config.EMA:
         tree["EMA"] = config.EMA.model_dump()
-    return tree
+    return copy.deepcopy(tree)
 
 
 def _global(config: Config) -> dict[str, Any]:
@@ -113,12 +113,12 @@ def _global(config: Config) -> dict[str, Any]:
         "save_inference_dir": run.save_inference_dir or str(folder / "inference"),
         "train_mode": "cutpaste",
         "eval_mode": "anomaly",
-        **copy.deepcopy(run.paddleclas),
+        **run.paddleclas,
     }
 
 
 def _optimizer(config: Config) -> dict[str, Any]:
-    section = copy.deepcopy(config.Optimizer)
+    section = dict(config.Optimizer)
     if section.get("name") == "AdamW" and section.get("regularizer"):
         # There a regularizer goes into the gradient, which for AdamW is another method.
         section["weight_decay"] = section.pop("regularizer")["coeff"]
@@ -135,7 +135,7 @@ def _train_loader(config: Config) -> dict[str, Any]:
     return {
         "dataset": {
             **_dataset(config),
-            "transform_ops": copy.deepcopy(transform_sections(config)),
+            "transform_ops": transform_sections(config),
             "batch_transform_ops": [{"FlattenViews": None}],
             "seed": run.seed,
             "held_out_share": held_out_share(config),
@@ -165,10 +165,10 @@ def _dataset(config: Config) -> dict[str, Any]:
     section = config.DataLoader.Train.dataset
     listing = {name: value for name, value in section.items() if name != "transform_ops"}
     return {
-        **copy.deepcopy(listing),
+        **listing,
         "data_root": config.Global.data_root,
         "category": config.Global.category,
-        "preprocess": copy.deepcopy(config.tree["Preprocess"]),
+        "preprocess": config.tree["Preprocess"],
         "cache_mb": config.Global.cache_mb,
         "on_error": config.Global.on_error,
     }
