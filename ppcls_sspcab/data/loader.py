@@ -25,14 +25,14 @@ _DEAD_READER = re.compile(r"DataLoader process \((pid\s+\d+)\) exited (.*?)\.? *
 
 
 @dataclass(frozen=True)
-class Failure:
+class SampleFailure:
     """An error of a worker as plain values, on its way to the main process."""
 
     is_users: bool
     text: str
 
 
-class Carrying(paddle.io.Dataset):
+class CatchingDataset(paddle.io.Dataset):
     """Returns errors instead of raising them.
 
     Paddle's loader loses an exception: without workers its reader thread dies and the main process
@@ -46,19 +46,19 @@ class Carrying(paddle.io.Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray] | Failure:
+    def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray] | SampleFailure:
         try:
             return self.dataset[number]
         except UserError as error:
-            return Failure(True, str(error))
+            return SampleFailure(True, str(error))
         except Exception:
-            return Failure(False, f"sample {number}:\n{traceback.format_exc()}")
+            return SampleFailure(False, f"sample {number}:\n{traceback.format_exc()}")
 
 
 def collate(samples: Sequence[Any]) -> list[Any]:
     """Stacks samples to [float32 [B, V, 3, h, w], int64 [B, V]]; a failure takes their place."""
     for sample in samples:
-        if isinstance(sample, Failure):
+        if isinstance(sample, SampleFailure):
             return [np.zeros(1, np.float32), sample]
     images, labels = zip(*samples, strict=True)
     return [np.stack(images), np.stack(labels)]
@@ -73,7 +73,7 @@ class TrainLoader(paddle.io.DataLoader):
     def __iter__(self) -> Iterator[list[paddle.Tensor]]:
         """Raises DataError for an unreadable picture, RuntimeError with the traceback else."""
         for batch in super().__iter__():
-            if isinstance(batch[1], Failure):
+            if isinstance(batch[1], SampleFailure):
                 raise (DataError if batch[1].is_users else RuntimeError)(batch[1].text)
             yield batch
 
@@ -107,7 +107,7 @@ def build_train_loader(
     height, width = dataset.preprocess.image_size
     batch_bytes = numbers.batch_size * len(dataset.view_transform.labels) * 12 * height * width
     return TrainLoader(
-        Carrying(dataset),
+        CatchingDataset(dataset),
         batch_sampler=numbers,
         collate_fn=collate,
         num_workers=num_workers,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from ppcls_sspcab.data.transforms.color_jitter import recolor
-from ppcls_sspcab.data.transforms.cutpaste import CutPaste, region, rotated_box
+from ppcls_sspcab.data.transforms.cutpaste import CutPaste, Paste, _inverse_map, rotated_box
 from ppcls_sspcab.registry import TRANSFORMS
 
 VARIANTS = ["normal", "scar", "union", "3way"]
@@ -24,6 +24,15 @@ def drawn(variant: str, seed: int, height: int, width: int, **ranges):
     rng = np.random.default_rng(seed)
     image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
     return transform, image, transform.draw(rng, height, width)
+
+
+def region(paste: Paste, shape: tuple[int, int]) -> np.ndarray:
+    """The pixels that a paste covers, as bool [height, width] of a picture of ``shape``."""
+    mask = np.zeros(shape, bool)
+    inside = _inverse_map(paste)[2]
+    height, width = inside.shape
+    mask[paste.target_top :, paste.target_left :][:height, :width] = inside
+    return mask
 
 
 @given(st.sampled_from(VARIANTS), seeds, sides, sides)

@@ -69,12 +69,6 @@ class ColorJitter:
 
 def recolor(image: np.ndarray, color: Color) -> np.ndarray:
     """Applies ``color`` to uint8 RGB [H, W, 3]; see :class:`ColorJitter`."""
-    matrix, offset = _affine(image, color)
-    table = np.concatenate([matrix, offset[:, None]], axis=1)  # Pillow rounds and clips
-    return np.array(Image.fromarray(image).convert("RGB", tuple(table.ravel().tolist())))
-
-
-def _affine(image: np.ndarray, color: Color) -> tuple[np.ndarray, np.ndarray]:
     turn = 2 * math.pi * color.hue
     rotation = np.eye(3)
     rotation[1:, 1:] = [[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]]
@@ -84,4 +78,6 @@ def _affine(image: np.ndarray, color: Color) -> tuple[np.ndarray, np.ndarray]:
     total = image.sum(axis=0, dtype=np.uint32).sum(axis=0)  # whole rows at a time: 30x mean()
     luma = float(total @ LUMA) / (image.shape[0] * image.shape[1]) * color.brightness
     matrix = color.contrast * color.brightness * tint
-    return matrix, tint @ np.full(3, (1 - color.contrast) * luma)
+    offset = tint @ np.full(3, (1 - color.contrast) * luma)
+    table = np.concatenate([matrix, offset[:, None]], axis=1)  # Pillow rounds and clips
+    return np.array(Image.fromarray(image).convert("RGB", tuple(table.ravel().tolist())))

@@ -175,15 +175,6 @@ def rotated_box(height: int, width: int, angle: float) -> tuple[int, int]:
     )
 
 
-def region(paste: Paste, shape: tuple[int, int]) -> np.ndarray:
-    """The pixels that a paste covers, as bool [height, width] of a picture of ``shape``."""
-    mask = np.zeros(shape, bool)
-    inside = _inverse_map(paste)[2]
-    height, width = inside.shape
-    mask[paste.target_top :, paste.target_left :][:height, :width] = inside
-    return mask
-
-
 def _paste_into(view: np.ndarray, image: np.ndarray, paste: Paste) -> None:
     bottom, right = paste.top + paste.height, paste.left + paste.width
     cut = np.ascontiguousarray(image[paste.top : bottom, paste.left : right])

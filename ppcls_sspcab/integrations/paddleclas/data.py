@@ -12,7 +12,7 @@ from paddle.distributed import get_rank, get_world_size
 
 from ppcls_sspcab.arguments import check_type
 from ppcls_sspcab.data.build import open_store, transforms_of
-from ppcls_sspcab.data.loader import Carrying, Failure
+from ppcls_sspcab.data.loader import CatchingDataset, SampleFailure
 from ppcls_sspcab.data.split import split_good
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.data.views import CutPasteViews, SampleNumbers
@@ -75,7 +75,7 @@ class ListedPictures(paddle.io.Dataset):
         if parts.held_out:
             self.held_out = open_store(parts.held_out, *how)
         augmentations, views = transforms_of(transform_ops, f"{key}.transform_ops")
-        self._items = Carrying(
+        self._items = CatchingDataset(
             CutPasteViews(self.store, augmentations, views, self.preprocess, seed)
         )
 
@@ -135,7 +135,7 @@ class FlattenViews:
 
     def __call__(self, batch: Sequence[Any]) -> list[tuple[np.ndarray, ...]]:
         for sample in batch:
-            if isinstance(sample, Failure):
+            if isinstance(sample, SampleFailure):
                 reason = json.dumps([sample.is_users, sample.text]).encode()
                 failed = np.array([FAILED], np.int64)
                 return [(np.zeros(1, np.float32), failed, np.frombuffer(reason, np.uint8))]
