@@ -39,7 +39,7 @@ def make_compatible() -> bool:
 
 
 def _with_axis(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: paddle.to_tensor(value).reshape([1]) for name, value in values.items()}
+    return {name: value.reshape([1]) for name, value in values.items()}
 
 
 def _with_metric_axis(update_metric: Callable[..., None]) -> Any:
@@ -48,7 +48,9 @@ def _with_metric_axis(update_metric: Callable[..., None]) -> Any:
         measure = trainer.train_metric_func
         if measure is None:
             return
-        trainer.train_metric_func = lambda *given: _with_axis(measure(*given))
+        trainer.train_metric_func = lambda *given: _with_axis(
+            {name: paddle.to_tensor(value) for name, value in measure(*given).items()}
+        )
         try:
             update_metric(trainer, *inputs)
         finally:
