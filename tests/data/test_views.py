@@ -163,7 +163,7 @@ def test_flatten_views():
     for b in range(2):
         for v in range(3):
             np.testing.assert_array_equal(flat[b * 3 + v].numpy(), images[b, v])
-            assert int(flat_labels[b * 3 + v]) == labels[b, v]
+            assert flat_labels[b * 3 + v].item() == labels[b, v]
     assert flatten_views(images, labels)[0].shape == (6, 3, 4, 5)
 
 

@@ -42,7 +42,7 @@ def test_close_embeddings_keep_their_digits():
     good = (base + 3e-3 * rng.normal(size=(60, 64))).astype(np.float32)
     density = KernelDensity(64, normalize=False)
     density.fit(good[:50])
-    bandwidth = float(density.bandwidth)
+    bandwidth = density.bandwidth.item()
     expected = reference_score(good[:50].astype(float), good[50:].astype(float), bandwidth)
     np.testing.assert_allclose(density.score(good[50:]), expected, rtol=1e-3)
 
