@@ -24,6 +24,9 @@ _SIDE_EFFECTS = re.compile(
     r"partial_recv|listen|create_\w*reader|decode_jpeg)(_combine|_file|_v2|_array|_and_serv)?_?"
 )
 
+# The key by which an ONNX tensor names the file that holds it; its length stands before it.
+_OUTSIDE = re.compile(rb"[\x08\x00]location")
+
 
 class Network(Protocol):
     """A model in one of the runtimes; calls from several threads are allowed."""
@@ -93,7 +96,8 @@ class OnnxNetwork:
 
     Raises:
         UserError: ONNX Runtime is not installed.
-        ModelError: it cannot load the file.
+        ModelError: it cannot load the file, or the model's weights lie in other files, of which
+            the versions of ONNX Runtime for Python 3.10 read any.
     """
 
     def __init__(self, path: str | os.PathLike[str], threads: int | None = None) -> None:
@@ -109,9 +113,13 @@ class OnnxNetwork:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         try:
+            if _OUTSIDE.search(Path(path).read_bytes()):
+                raise ModelError(f"{path}: refused: the model reads other files")
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
             )
+        except ModelError:
+            raise
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise ModelError(f"{path}: ONNX Runtime cannot load the model: {error}") from error
         self._outputs = [output.name for output in self._session.get_outputs()]
