@@ -57,13 +57,17 @@ class Engine:
         Raises:
             OutputError: another run is writing into one of the categories' folders.
         """
-        from ppcls_sspcab.engine.train import train_category
-
         configs = [self._resuming(self._of(category)) for category in self.categories]
         with ExitStack() as folders:
             for config in configs:
                 folders.enter_context(held(config.folder.root))
-            return [train_category(config) for config in configs]
+            return [self.train_category(config) for config in configs]
+
+    def train_category(self, config: Config) -> Path:
+        """Trains the detector of one category and returns its file; PaddleClas's engine differs."""
+        from ppcls_sspcab.engine.train import train_category
+
+        return train_category(config)
 
     def eval(self, report: bool = False, detector: Detector | None = None) -> list[Results]:
         """Measures each category's detector on its test pictures.

@@ -17,7 +17,7 @@ class PaddleClasEngine(Engine):
     anomaly`` does in PaddleClas itself.
     """
 
-    def _train(self, config: Config) -> Path:
+    def train_category(self, config: Config) -> Path:
         tree = engine_config(config)
         require_module("engine.engine").Engine(tree, mode="train").train()
         return config.folder.detector
