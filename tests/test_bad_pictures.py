@@ -140,6 +140,7 @@ def test_evaluating_stands_any_name(
     assert scores and np.isfinite(scores).all()
 
 
+@pytest.mark.slow
 def test_calibrate_names_the_file_and_changes_nothing_or_leaves_it_out(
     corpus: tuple[Path, list[Case]],
     trained: tuple[Path, Path],

@@ -110,6 +110,7 @@ def test_two_runs_into_one_folder_and_ctrl_c(start: Callable[..., Run], tmp_path
     assert read_weights(latest)
 
 
+@pytest.mark.slow
 def test_a_containers_stop_saves_the_step_and_the_run_goes_on_bit_for_bit(
     start: Callable[..., Run], tmp_path: Path
 ) -> None:

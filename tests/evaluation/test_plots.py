@@ -139,6 +139,7 @@ def test_tsne_of_identical_pictures_is_finite():
     assert np.isfinite(tsne(np.ones((6, 8)))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", [None, "module://nowhere", "no_such_backend"])
 def test_pyplot_and_its_state_stay_untouched(backend):
     """Whatever backend the environment names."""

@@ -228,6 +228,7 @@ def test_no_process_is_started_by_the_conversion(tmp_path, monkeypatch):
     assert started == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("density", ["GaussianDensity", "KernelDensity"])
 def test_the_real_detector(tmp_path, density):
     from ppcls_sspcab.registry import ARCHITECTURES, DENSITIES
