@@ -29,9 +29,10 @@ def run_program(program: Callable[[], int]) -> int:
     A character that standard output's encoding lacks is written as its JSON escape.
 
     Returns:
-        the body's own exit code; 2 for a :class:`UserError`, and for an output that cannot be
-        written (a full disk); 0 if the reader of standard output (``head``) has gone; 130 after
-        Ctrl-C or SIGTERM. Whatever else is raised passes: it is a bug, and keeps its traceback.
+        the body's own exit code; 2 for a :class:`UserError`, for a package that is not installed,
+        and for an output that cannot be written (a full disk); 0 if the reader of standard output
+        (``head``) has gone; 130 after Ctrl-C or SIGTERM. Whatever else is raised passes: it is a
+        bug, and keeps its traceback.
     """
     _escape_what_cannot_be_encoded()
     try:
@@ -42,6 +43,10 @@ def run_program(program: Callable[[], int]) -> int:
             return code
     except UserError as error:
         return _failed(one_line(error))
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("ppcls_sspcab"):
+            raise
+        return _failed(f"{error}: a bare install only scores: pip install 'ppcls_sspcab[train]'")
     except KeyboardInterrupt:
         _say("interrupted")
         return INTERRUPTED

@@ -47,6 +47,13 @@ def test_a_users_mistake_is_one_line() -> None:
     assert (done.returncode, done.stderr) == (2, "error: a\\nb: not there\n")
 
 
+def test_what_a_bare_install_lacks_is_named() -> None:
+    done = run("import pydantic_of_another_world")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "'pydantic_of_another_world'" in done.stderr
+    assert "pip install 'ppcls_sspcab[train]'" in done.stderr
+
+
 def test_a_bug_keeps_its_traceback() -> None:
     done = run("raise KeyError('x')")
     assert done.returncode == 1 and "Traceback" in done.stderr and "KeyError" in done.stderr
