@@ -78,17 +78,21 @@ class InferenceCard:
         if self.pictures_at_once < 0:
             raise ValueError(f"pictures_at_once must not be negative, not {self.pictures_at_once}")
 
+    @property
+    def pixels_shape(self) -> tuple[int, ...]:
+        """Shape of the graph's input for one picture, without the batch axis."""
+        height, width = self.preprocess.image_size
+        return (height, width, 3) if self.input_type == "uint8" else (3, height, width)
+
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Writes ``inference.yml`` into the folder, whole or not at all."""
-        height, width = self.preprocess.image_size
-        pixels = self.input_type == "uint8"
         content = {
             "format": _FORMAT,
             "category": self.category,
             "input": {
                 "name": INPUT_NAME,
                 "type": self.input_type,
-                "shape": f"[N, {height}, {width}, 3]" if pixels else f"[N, 3, {height}, {width}]",
+                "shape": f"[N, {', '.join(map(str, self.pixels_shape))}]",
                 "colour_order": "RGB",
             },
             "preprocess": self.preprocess.to_dict(),
