@@ -327,6 +327,7 @@ train_once() { # ENTRY OF gpu_list, AMP, TRAINER, then EPOCHS and BATCH SIZE, de
   name=${trainer}_gpus_${gpus}_autocast_$(or_else "$amp" null)
   if [[ -n ${5:-} ]]; then name+=_bs_$5; fi
   folder=$(or_else "$(value_at 7)" "$log_path")/$name
+  # shellcheck disable=SC2034 # read by the callers, as the comment above says
   training_log=$(dirname "$folder/$(value_at 10)")/train.log
   device=$(device_for "$gpus")
   begin_on "$gpus" "$program"

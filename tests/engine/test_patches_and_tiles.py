@@ -81,8 +81,8 @@ def test_tiles_are_trained_on_crops_of_their_size(tiny_yaml: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("Tiling.size=[32]", r"Tiling: size must be \[height, width\]"),
-        ("Tiling.overlap=0.9", r"Tiling: overlap must lie in 0\.\.0\.75"),
+        ("Tiling.size=[32]", r"Tiling\.size: must be a list of at least 2, not \[32\]"),
+        ("Tiling.overlap=0.9", r"Tiling\.overlap: must be at most 0\.75, not 0\.9"),
         ("Tiling.siez=3", r"Tiling\.siez: unknown key; did you mean 'size'"),
         ("Tiling.size=[64, 64]", r"Tiling: a tile of 64x64 does not fit into pictures of 48x80"),
     ],

@@ -19,11 +19,12 @@ HOLDER = """
 import os, sys, time
 from ppcls_sspcab.utils.lock import folder_lock
 with folder_lock(sys.argv[1]):
-    if os.fork() == 0:  # a reader process, which outlives a killed parent for a while
-        time.sleep(60)
-        os._exit(0)
-    print("held", flush=True)
+    reader = os.fork() == 0  # it outlives a killed parent for a while
+    if reader:  # so it has given back what it inherited of the lock
+        print("held", flush=True)
     time.sleep(60)
+    if reader:
+        os._exit(0)
 """
 
 
