@@ -16,6 +16,8 @@ VENV ?= .venv
 EXTRAS ?=
 # Further requirements, such as WITH='numpy<2'.
 WITH ?=
+# Which tests test-without-paddleclas runs.
+MARKED ?= not paddleclas and not browser
 # Processes that share the tests.
 WORKERS ?= 2
 
@@ -95,7 +97,7 @@ tipc: install
 
 test-without-paddleclas: EXTRAS = cpu,onnx,visualdl,test
 test-without-paddleclas: install
-	$(PYTEST) -m 'not paddleclas and not browser' --ignore tests/benchmarks --ignore tests/tipc \
+	$(PYTEST) -m '$(MARKED)' --ignore tests/benchmarks --ignore tests/tipc \
 	  --ignore tests/test_soak.py
 
 # Without PADDLECLAS_HOME they run in the wheel that still holds the engine, as `make test` does.
