@@ -86,7 +86,9 @@ class Engine:
         results = [evaluate_category(self._of(name), report, detector) for name in self.categories]
         if len(results) > 1 and is_first():
             table = summary_table(results)
-            atomic_write(summary_file(self.config.Global.output_dir), table)
+            output_dir = self.config.Global.output_dir
+            with held(Path(output_dir)):  # removes what a killed evaluation left unfinished there
+                atomic_write(summary_file(output_dir), table)
             print(table)
         return results
 

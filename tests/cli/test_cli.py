@@ -141,7 +141,10 @@ def test_all_categories_and_a_summary(
 ) -> None:
     words = ["-c", str(tiny_yaml), *overrides("Global.category=all", "Global.epochs=1")]
     assert main(["train", *words]) == 0
+    unfinished = tmp_path / "output" / ".results-killed.part"
+    unfinished.write_text("| half a tab")
     assert main(["eval", *words]) == 0
+    assert not unfinished.exists()
     table = (tmp_path / "output" / "results.md").read_text()
     assert "mesh" in table and "gasket" in table and "mean" in table
     assert table in capsys.readouterr().out
