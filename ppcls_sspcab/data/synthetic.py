@@ -15,12 +15,13 @@ from typing import Literal, get_args
 import numpy as np
 from PIL import Image, ImageFilter
 
+from ppcls_sspcab.data.detail import detail_of, draw_spot, place_of
+
 Kind = Literal["blob", "line", "missing", "warp", "blur", "color_shift"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _GRID = 6  # knots of the noise along the shorter side of a shape
 _LEAST_CHANGE = 12  # levels of 255 by which a defect's strongest pixel differs at least
-_AROUND = 0.05  # of the shorter side: how far from the detail itself a defect lies
 _SPOT, _LINE = (0.015, 0.13), (0.03, 0.3)
 _STRENGTH = (0.2, 1.0)
 _WANTED = 200  # defects that tell a difference of a point of AUROC from chance
@@ -56,13 +57,13 @@ class SyntheticDefect:
 def draw_defect(
     rng: np.random.Generator, kind: Kind, detail: np.ndarray | None = None
 ) -> SyntheticDefect:
-    """Draws a defect of one kind, near ``detail`` (see :func:`detail_of`) if there is any.
+    """Draws a defect of one kind, near ``detail`` (see ``detail.py``) if there is any.
 
     Size and strength are log-uniform.
     """
     row, column = rng.uniform(0, 1, 2)
     if detail is not None and detail.any():
-        row, column = _place_on(detail, rng)
+        row, column = place_of(draw_spot(rng), detail)
     size = _log_uniform(rng, _LINE if kind == "line" else _SPOT)
     color = rng.uniform(0, 255, 3)
     if kind == "color_shift":
@@ -77,15 +78,6 @@ def draw_defect(
         color=(float(color[0]), float(color[1]), float(color[2])),
         strength=_log_uniform(rng, _STRENGTH),
     )
-
-
-def detail_of(image: np.ndarray) -> np.ndarray:
-    """How much uint8 [h, w, 3] changes at each pixel, float [h, w]: the squared gradient of luma.
-
-    On a plain ground the part stands out, where defects are; a texture has detail everywhere.
-    """
-    rows, columns = np.gradient(np.asarray(Image.fromarray(image).convert("L"), float))
-    return rows**2 + columns**2
 
 
 def apply_defect(image: np.ndarray, defect: SyntheticDefect) -> tuple[np.ndarray, np.ndarray]:
@@ -160,16 +152,6 @@ def _visible(
                 return kind, result, mask
     # Never got so far: a blob contrasts with whatever it covers.
     return kind, result, mask
-
-
-def _place_on(detail: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
-    """A place as shares of height and width, drawn in proportion to the detail around it."""
-    sums = np.cumsum(detail)
-    height, width = detail.shape
-    row, column = divmod(int(np.searchsorted(sums, rng.uniform(0, sums[-1]), "right")), width)
-    near = rng.normal(0, _AROUND * min(height, width), 2)  # edges have detail, smooth parts none
-    inside = np.clip(np.array([row, column]) + near, 0, [height - 1, width - 1])
-    return float((inside[0] + 0.5) / height), float((inside[1] + 0.5) / width)
 
 
 def _spot(height: int, width: int, defect: SyntheticDefect) -> np.ndarray:

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ppcls_sspcab.data.detail import detail_of
 from ppcls_sspcab.data.synthetic import (
     KINDS,
     SyntheticDefect,
     apply_defect,
-    detail_of,
     draw_defect,
     synthetic_validation,
 )
