@@ -260,7 +260,10 @@ TRANSFORMS: Registry = Registry(
         "A class whose ``draw(rng: numpy Generator, height, width)`` returns every random "
         "parameter and whose ``apply(image uint8 [H, W, 3], parameters)`` uses them and draws "
         "nothing. An augmentation returns uint8 [H, W, 3]; a view transform, last in the list, "
-        "returns uint8 [V, H, W, 3] and has ``labels`` (V class numbers) and ``class_num``.",
+        "returns uint8 [V, H, W, 3] and has ``labels`` (V class numbers) and ``class_num``; with a "
+        "true ``wants_other``, ``apply`` takes another good picture as its third argument. "
+        "``prepare(pictures)``, if there is one, is called once with the good pictures that are "
+        "trained on, in the main process of each rank.",
         methods={"draw": ("rng", "height", "width"), "apply": ("image", "parameters")},
     ),
     package="ppcls_sspcab.data.transforms",

@@ -21,6 +21,10 @@ class CutPasteViews(paddle.io.Dataset):
     random comes from ``Philox(key=[seed, n])``. So sample ``n`` is the same in any process, with
     any number of workers or ranks, and after resuming.
 
+    A transform that has ``prepare`` is shown the store first. A view transform that has
+    ``wants_other`` is given a second picture of the store, augmented by draws of its own; where
+    there is but one, the second is the same picture.
+
     Args:
         store: good pictures.
         transforms: augmentations, in order (see ``registry.TRANSFORMS``).
@@ -51,6 +55,9 @@ class CutPasteViews(paddle.io.Dataset):
         self.seed = seed
         self._labels = np.asarray(view_transform.labels, np.int64)
         self._permutation: tuple[int, np.ndarray] | None = None
+        for transform in (*self.transforms, view_transform):
+            if hasattr(transform, "prepare"):
+                transform.prepare(store)
 
     def __len__(self) -> int:
         """Samples of one pass; larger numbers go on with the next pass."""
@@ -62,13 +69,19 @@ class CutPasteViews(paddle.io.Dataset):
         Raises:
             ImageError: the picture cannot be read.
         """
-        image = self.store[self.index_of(number)]
-        rng = _generator(self.seed, number)
+        rng, index = _generator(self.seed, number), self.index_of(number)
+        pictures = [self._augmented(index, rng)]
+        if getattr(self.view_transform, "wants_other", False):
+            pictures.append(self._augmented(another(index, len(self.store), rng), rng))
+        parameters = self.view_transform.draw(rng, *pictures[0].shape[:2])
+        views = self.view_transform.apply(pictures[0], parameters, *pictures[1:])
+        return self.preprocess.normalize(views), self._labels.copy()
+
+    def _augmented(self, index: int, rng: np.random.Generator) -> np.ndarray:
+        image = self.store[index]
         for transform in self.transforms:
             image = transform.apply(image, transform.draw(rng, *image.shape[:2]))
-        parameters = self.view_transform.draw(rng, *image.shape[:2])
-        views = self.view_transform.apply(image, parameters)
-        return self.preprocess.normalize(views), self._labels.copy()
+        return image
 
     @property
     def view_size(self) -> tuple[int, int]:
@@ -86,6 +99,11 @@ class CutPasteViews(paddle.io.Dataset):
             order = _generator(self.seed, _PASS_KEYS + pass_).permutation(len(self.store))
             self._permutation = (pass_, order)
         return int(self._permutation[1][position])
+
+
+def another(index: int, count: int, rng: np.random.Generator) -> int:
+    """One of ``count`` that is not ``index``, each as likely; ``index`` itself if it is alone."""
+    return (index + int(rng.integers(1, count))) % count if count > 1 else index
 
 
 def _generator(seed: int, number: int) -> np.random.Generator:

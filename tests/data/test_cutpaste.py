@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from ppcls_sspcab.data.transforms.color_jitter import recolor
-from ppcls_sspcab.data.transforms.cutpaste import CutPaste, Paste, _inverse_map, rotated_box
+from ppcls_sspcab.data.transforms.cutpaste import CutPaste
+from ppcls_sspcab.data.transforms.paste import Paste, inverse_map, rotated_box
 from ppcls_sspcab.registry import TRANSFORMS
 
 VARIANTS = ["normal", "scar", "union", "3way"]
@@ -29,7 +30,7 @@ def drawn(variant: str, seed: int, height: int, width: int, **ranges):
 def region(paste: Paste, shape: tuple[int, int]) -> np.ndarray:
     """The pixels that a paste covers, as bool [height, width] of a picture of ``shape``."""
     mask = np.zeros(shape, bool)
-    inside = _inverse_map(paste)[2]
+    inside = inverse_map(paste)[2]
     height, width = inside.shape
     mask[paste.target_top :, paste.target_left :][:height, :width] = inside
     return mask

@@ -18,6 +18,7 @@ from ppcls_sspcab.data.transforms.color_jitter import ColorJitter
 from ppcls_sspcab.data.transforms.cutpaste import CutPaste
 from ppcls_sspcab.data.transforms.random_crop import RandomCrop
 from ppcls_sspcab.data.transforms.random_translation import RandomTranslation
+from ppcls_sspcab.data.transforms.random_turn import RandomTurn
 from ppcls_sspcab.data.views import CutPasteViews, SampleNumbers
 from ppcls_sspcab.errors import DataError
 from ppcls_sspcab.image.preprocess import Preprocess
@@ -190,3 +191,80 @@ def test_what_is_pasted_lies_in_the_crop(samples):
         assert images.shape == (3, 3, 10, 10)
         changed = (images[1:] != images[:1]).any(axis=1)
         assert changed.any(axis=(1, 2)).all()
+
+
+def pasting_dataset(samples, count=COUNT):
+    store = ImageStore(samples[:count], PREPROCESS, 0)
+    views = CutPaste("3way", source="other", blend="poisson", on_part=True)
+    return CutPasteViews(store, [RandomTurn("any"), ColorJitter()], views, PREPROCESS, 7)
+
+
+def test_views_of_two_pictures_are_the_same_with_any_workers_and_after_resuming(samples):
+    whole = loaded(build_train_loader(pasting_dataset(samples), SampleNumbers(2, 6), 0))
+    for workers in (1, 2):
+        numbers = SampleNumbers(2, 6, start_step=3)
+        rest = loaded(build_train_loader(pasting_dataset(samples), numbers, workers))
+        assert_same(whole[3:], rest)
+    alone = pasting_dataset(samples)
+    for rank in range(2):
+        numbers = SampleNumbers(1, 6, rank=rank, ranks=2)
+        for step, (images, _) in enumerate(
+            loaded(build_train_loader(pasting_dataset(samples), numbers, 0))
+        ):
+            np.testing.assert_array_equal(images[0], alone[2 * step + rank][0])
+
+
+class Pair:
+    """A view transform whose second view is the other picture."""
+
+    labels, class_num, wants_other = (0, 1), 2, True
+
+    def draw(self, rng, height, width):
+        return None
+
+    def apply(self, image, parameters, other):
+        return np.stack([image, other])
+
+
+@pytest.mark.parametrize("count", [1, 2, COUNT])
+def test_the_second_picture_is_another_one_and_any_other(samples, count):
+    store = ImageStore(samples[:count], PREPROCESS, 0)
+    dataset = CutPasteViews(store, [], Pair(), PREPROCESS, 3)
+    pictures = [PREPROCESS.normalize(store[index][None])[0] for index in range(count)]
+    seen = set()
+    for number in range(40 * count):
+        (first, second), _ = dataset[number]
+        index = dataset.index_of(number)
+        np.testing.assert_array_equal(first, pictures[index])
+        (other,) = [i for i in range(count) if np.array_equal(second, pictures[i])]
+        seen.add((index, other))
+    pairs = {(i, j) for i in range(count) for j in range(count) if i != j}
+    assert seen == (pairs if count > 1 else {(0, 0)})
+
+
+def test_the_second_picture_is_augmented_by_draws_of_its_own(samples):
+    class Shade(RandomTranslation):
+        def draw(self, rng, height, width):
+            return rng.integers(1, 255)
+
+        def apply(self, image, parameters):
+            return np.full_like(image, parameters)
+
+    store = ImageStore(samples[:1], PREPROCESS, 0)
+    dataset = CutPasteViews(store, [Shade()], Pair(), PREPROCESS, 3)
+    pairs = [dataset[number][0][:, 0, 0, 0].tolist() for number in range(10)]
+    assert sum(first != second for first, second in pairs) > 5
+
+
+def test_a_transform_sees_the_store_once_before_the_first_sample(samples):
+    shown = []
+
+    class Prepared(RandomTranslation):
+        def prepare(self, pictures):
+            shown.append(pictures)
+
+    store = ImageStore(samples, PREPROCESS, 0)
+    dataset = CutPasteViews(store, [Prepared()], CutPaste(), PREPROCESS, 0)
+    assert shown == [store]
+    loaded(build_train_loader(dataset, SampleNumbers(2, 3), 1))
+    assert shown == [store]

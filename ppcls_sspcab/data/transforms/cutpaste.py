@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-from ppcls_sspcab.data.transforms.color_jitter import Color, ColorJitter, recolor
+from ppcls_sspcab.data.detail import detail_of, draw_spot
+from ppcls_sspcab.data.transforms.color_jitter import ColorJitter
+from ppcls_sspcab.data.transforms.paste import Blend, Paste, on_part, paint, rotated_box
+from ppcls_sspcab.errors import DataError
 from ppcls_sspcab.registry import TRANSFORMS
 
 REFERENCE_SIZE = 256
@@ -22,30 +24,7 @@ LEAST_SIDE = 2
 LEAST_IMAGE = 8
 
 Variant = Literal["normal", "scar", "union", "3way"]
-
-
-@dataclass(frozen=True)
-class Paste:
-    """One patch that is cut out, recoloured, rotated and pasted; lengths in pixels.
-
-    Attributes:
-        kind: "normal" or "scar".
-        top, left: upper left corner of the cut.
-        height, width: size of the cut.
-        angle: rotation in degrees, counter-clockwise as seen; 0 for "normal".
-        target_top, target_left: upper left corner of the box that the rotated patch fills.
-        color: recolouring of the patch.
-    """
-
-    kind: str
-    top: int
-    left: int
-    height: int
-    width: int
-    angle: float
-    target_top: int
-    target_left: int
-    color: Color
+Source = Literal["same", "other"]
 
 
 @TRANSFORMS.register
@@ -54,6 +33,9 @@ class CutPaste:
 
     *normal*: a rectangle; *scar*: a thin rotated strip; *union*: one of the two, by a fair coin;
     *3way*: original, normal and scar, three classes.
+
+    With ``source: other``, ``blend: poisson``, ``on_part`` and a small ``area_ratio`` the patches
+    are those of NSA (Schlueter et al., ECCV 2022) rather than CutPaste's.
 
     A patch never lands exactly where it was cut, if there is another place. In a picture too
     narrow for the drawn area and aspect, the aspect is drawn from the part of its range that fits;
@@ -68,10 +50,17 @@ class CutPaste:
         scar_rotation: range of its rotation in degrees, uniform.
         jitter: range of the patch's recolouring, for all four numbers of ``ColorJitter``.
         reference_size: see ``scar_width``.
+        source: the picture that patches are cut from: the same one, or another good one.
+        blend: ``hard`` pastes a patch as it is; ``feather`` fades it out over a quarter of its
+            shorter side; ``poisson`` keeps its differences of neighbours and takes the colours
+            around it, so that there is no step at its border.
+        on_part: whether patches are cut and pasted where the picture has detail, which on a plain
+            ground is the part; else anywhere.
 
     Attributes:
         labels: the class of each view, starting with 0, the original.
         class_num: 3 for "3way", else 2.
+        wants_other: whether :meth:`apply` takes a second picture.
 
     Raises:
         ValueError: a value is out of range.
@@ -88,10 +77,21 @@ class CutPaste:
         scar_rotation: Sequence[float] = (-45, 45),
         jitter: float = 0.1,
         reference_size: int = REFERENCE_SIZE,
+        source: Source = "same",
+        blend: Blend = "hard",
+        on_part: bool = False,
     ) -> None:
-        if variant not in ("normal", "scar", "union", "3way"):
-            raise ValueError(f"variant must be normal, scar, union or 3way, not {variant!r}")
+        for name, value, kind in (
+            ("variant", variant, Variant),
+            ("source", source, Source),
+            ("blend", blend, Blend),
+        ):
+            if value not in get_args(kind):
+                raise ValueError(f"{name} must be {' or '.join(get_args(kind))}, not {value!r}")
         self.variant = variant
+        self.wants_other = source == "other"
+        self.blend = blend
+        self.on_part = on_part
         self.area_ratio = _range("area_ratio", area_ratio, 1e-4, 1)
         self.aspect_ratio = _range("aspect_ratio", aspect_ratio, 1e-3, 1e3)
         self.scar_width = _range("scar_width", scar_width, 1, 128)
@@ -120,11 +120,30 @@ class CutPaste:
             kinds = [list(drawers)[int(rng.integers(2))]]
         return tuple(drawers[kind](rng, height, width) for kind in kinds)
 
-    def apply(self, image: np.ndarray, parameters: Sequence[Paste]) -> np.ndarray:
-        """The views of uint8 [H, W, 3]: uint8 [V, H, W, 3], the picture itself first."""
+    def apply(
+        self, image: np.ndarray, parameters: Sequence[Paste], other: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The views of uint8 [H, W, 3]: uint8 [V, H, W, 3], the picture itself first.
+
+        Args:
+            other: the picture that patches are cut from, uint8 [H, W, 3]; None: ``image``.
+
+        Raises:
+            DataError: the two differ in size.
+        """
+        source = image if other is None else other
+        if source.shape != image.shape:
+            raise DataError(
+                f"CutPaste with source: other needs pictures of one size, not {image.shape[:2]} "
+                f"and {source.shape[:2]} (height, width): resize them before"
+            )
+        if self.on_part:
+            target_detail = detail_of(image)
+            detail = target_detail if source is image else detail_of(source)
+            parameters = [on_part(paste, detail, target_detail) for paste in parameters]
         views = np.repeat(image[None], 1 + len(parameters), axis=0)
         for view, paste in zip(views[1:], parameters, strict=True):
-            _paste_into(view, image, paste)
+            paint(view, source, paste, self.blend)
         return views
 
     def _draw_normal(self, rng: np.random.Generator, height: int, width: int) -> Paste:
@@ -163,58 +182,8 @@ class CutPaste:
         target = int(rng.integers(places)) if places else 0
         target += bool(places and target >= taken)
         color = self._jitter.draw(rng)
-        return Paste(kind, top, left, *patch, angle, *divmod(target, columns), color)
-
-
-def rotated_box(height: int, width: int, angle: float) -> tuple[int, int]:
-    """Height and width of the box around a rotated rectangle, in whole pixels."""
-    cosine, sine = abs(math.cos(math.radians(angle))), abs(math.sin(math.radians(angle)))
-    return (
-        math.ceil(height * cosine + width * sine - 1e-9),
-        math.ceil(width * cosine + height * sine - 1e-9),
-    )
-
-
-def _paste_into(view: np.ndarray, image: np.ndarray, paste: Paste) -> None:
-    bottom, right = paste.top + paste.height, paste.left + paste.width
-    cut = np.ascontiguousarray(image[paste.top : bottom, paste.left : right])
-    patch = recolor(cut, paste.color)
-    target = view[paste.target_top :, paste.target_left :]
-    if paste.angle == 0:
-        target[: paste.height, : paste.width] = patch
-        return
-    rows, columns, inside = _inverse_map(paste)
-    box = target[: inside.shape[0], : inside.shape[1]]
-    box[inside] = _bilinear(patch, rows[inside], columns[inside])
-
-
-def _inverse_map(paste: Paste) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each pixel of the target's box: row and column in the patch, and whether it is inside.
-
-    Pixel (i, j) is the point at its middle; a pixel is inside if this point falls into the
-    rectangle. All three are [box height, box width].
-    """
-    height, width = rotated_box(paste.height, paste.width, paste.angle)
-    down = (np.arange(height) + 0.5 - height / 2)[:, None]
-    right = (np.arange(width) + 0.5 - width / 2)[None, :]
-    cosine, sine = math.cos(math.radians(paste.angle)), math.sin(math.radians(paste.angle))
-    rows = down * cosine + right * sine + paste.height / 2
-    columns = right * cosine - down * sine + paste.width / 2
-    inside = (rows >= 0) & (rows < paste.height) & (columns >= 0) & (columns < paste.width)
-    return rows - 0.5, columns - 0.5, inside
-
-
-def _bilinear(patch: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Colours of a patch uint8 [h, w, 3] between its pixels, uint8 [K, 3]; the edge goes on."""
-    rows = rows.clip(0, patch.shape[0] - 1)
-    columns = columns.clip(0, patch.shape[1] - 1)
-    top, left = rows.astype(int), columns.astype(int)
-    bottom = np.minimum(top + 1, patch.shape[0] - 1)
-    right = np.minimum(left + 1, patch.shape[1] - 1)
-    down, across = (rows - top)[:, None], (columns - left)[:, None]
-    upper = patch[top, left] * (1 - across) + patch[top, right] * across
-    lower = patch[bottom, left] * (1 - across) + patch[bottom, right] * across
-    return np.rint(upper * (1 - down) + lower * down).astype(np.uint8)
+        spots = (draw_spot(rng), draw_spot(rng)) if self.on_part else None
+        return Paste(kind, top, left, *patch, angle, *divmod(target, columns), color, spots)
 
 
 def _side(length: float, most: int) -> int:

@@ -15,8 +15,8 @@ from ppcls_sspcab.data.build import open_store, transforms_of
 from ppcls_sspcab.data.loader import CatchingDataset, SampleFailure
 from ppcls_sspcab.data.split import split_good
 from ppcls_sspcab.data.store import ImageStore
-from ppcls_sspcab.data.views import CutPasteViews, SampleNumbers
-from ppcls_sspcab.errors import DataError
+from ppcls_sspcab.data.views import CutPasteViews, SampleNumbers, another
+from ppcls_sspcab.errors import ConfigError, DataError
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.registry import DATASETS, TRANSFORMS
 
@@ -158,8 +158,10 @@ def transform_named(name: str) -> Any:
 
     An augmentation maps uint8 [H, W, 3] to the same. A view transform belongs into
     ``batch_transform_ops`` of a dataset that does not normalise: samples (uint8 [3, H, W], label)
-    become V each, (float32 [3, H, W], number of the view), normalised by ``mean`` and ``std``.
-    Both draw from numpy's global generator, which PaddleClas seeds.
+    become V each, (float32 [3, H, W], number of the view), normalised by ``mean`` and ``std``; a
+    second picture that it wants is another one of the batch. Both draw from numpy's global
+    generator, which PaddleClas seeds. One that looks at the good pictures first (``prepare``) is
+    refused with ConfigError, as PaddleClas's datasets do not show theirs.
     """
     return type(name, (_Operator,), {"registered": name, "__doc__": TRANSFORMS.get(name).__doc__})
 
@@ -170,20 +172,34 @@ class _Operator:
     def __init__(self, **arguments: Any) -> None:
         contract = {key: arguments.pop(key) for key in ("mean", "std") if key in arguments}
         section = {**arguments, "name": self.registered}
-        self._transform = TRANSFORMS.build(section, f"transform_ops.{self.registered}")
+        key = f"transform_ops.{self.registered}"
+        self._transform = TRANSFORMS.build(section, key)
+        if hasattr(self._transform, "prepare"):
+            raise ConfigError(
+                key, "looks at the good pictures first: use a dataset of ppcls_sspcab with it"
+            )
         self._preprocess = Preprocess(**contract)
 
     def __call__(self, given: Any) -> Any:
         if not hasattr(self._transform, "labels"):
-            return self._transformed(given)
+            return self._transformed(given, _generator())
+        images = [np.ascontiguousarray(image.transpose(1, 2, 0)) for image, *_ in given]
         samples: list[tuple[np.ndarray, np.int64]] = []
-        for image, *_ in given:
-            views = self._transformed(np.ascontiguousarray(image.transpose(1, 2, 0)))
+        for index, image in enumerate(images):
+            rng, other = _generator(), []
+            if getattr(self._transform, "wants_other", False):
+                other.append(images[another(index, len(images), rng)])
+            views = self._transformed(image, rng, *other)
             labels = map(np.int64, self._transform.labels)
             samples += zip(self._preprocess.normalize(views), labels, strict=True)
         return samples
 
-    def _transformed(self, image: np.ndarray) -> np.ndarray:
-        rng = np.random.default_rng(np.random.randint(2**31))
-        height, width = image.shape[:2]
-        return self._transform.apply(image, self._transform.draw(rng, height, width))
+    def _transformed(
+        self, image: np.ndarray, rng: np.random.Generator, *other: np.ndarray
+    ) -> np.ndarray:
+        parameters = self._transform.draw(rng, *image.shape[:2])
+        return self._transform.apply(image, parameters, *other)
+
+
+def _generator() -> np.random.Generator:
+    return np.random.default_rng(np.random.randint(2**31))
