@@ -53,12 +53,21 @@ def _loss(weight: float, detach: bool = False) -> str:
     return f"Loss.Train=[{{CELoss: {{weight: 1.0}}}}, {block}]"
 
 
-def _variant(name: str) -> tuple[str, str]:
+def _pasted(options: str, first: str = "") -> str:
+    """CutPaste with these options, and before all else the transform ``first``."""
     transforms = (
-        f"[{{RandomTranslation: null}}, {{ColorJitter: null}}, {{CutPaste: {{variant: {name}}}}}]"
+        f"[{first}{{RandomTranslation: null}}, {{ColorJitter: null}}, {{CutPaste: {{{options}}}}}]"
     )
-    return f"DataLoader.Train.dataset.transform_ops={transforms}", "Arch.class_num=2"
+    return f"DataLoader.Train.dataset.transform_ops={transforms}"
 
+
+def _variant(name: str) -> tuple[str, str]:
+    return _pasted(f"variant: {name}"), "Arch.class_num=2"
+
+
+_TURN = "{RandomTurn: {angles: auto}}, "
+_SMALL = "area_ratio: [0.003, 0.03], scar_width: [5, 16]"
+_ON_PART = f"source: other, blend: poisson, on_part: true, {_SMALL}"
 
 ROWS = {
     "full": Row("the recipe: SSPCAB, λ 0.1, 3way, one hidden layer"),
@@ -71,6 +80,13 @@ ROWS = {
     "normal": Row("CutPaste normal", _variant("normal")),
     "scar": Row("CutPaste scar", _variant("scar")),
     "union": Row("CutPaste union", _variant("union")),
+    "other": Row("patches of another picture", (_pasted("source: other"),)),
+    "feather": Row("patches feathered", (_pasted("blend: feather"),)),
+    "poisson": Row("patches Poisson-blended", (_pasted("blend: poisson"),)),
+    "on-part": Row("patches cut and pasted on the part", (_pasted("on_part: true"),)),
+    "small": Row("small patches", (_pasted(_SMALL),)),
+    "turning": Row("turned where the pose varies", (_pasted("variant: 3way", _TURN),)),
+    "paste-on-part": Row("all of `variants/paste_on_part.yaml`", (_pasted(_ON_PART, _TURN),)),
 }
 
 
@@ -141,13 +157,15 @@ def _run(name: str, category: str, seed: int, options: argparse.Namespace) -> No
 
 
 def table() -> str:
-    """The Markdown table of every run that was collected."""
+    """The Markdown table of every run that was collected; a row that was not run is left out."""
     found = json.loads(STORE.read_text(encoding="utf-8"))
     categories = sorted({run["category"] for run in found}, reverse=True)
     columns = [(category, score) for category in categories for score in SCORES]
     rows = []
     for name, row in ROWS.items():
         runs = [run for run in found if run["row"] == name]
+        if not runs:
+            continue
         cells = [
             mean_and_spread(values)
             for category, score in columns
