@@ -104,7 +104,7 @@ def score_figures(config: Config, network: nn.Layer) -> tuple[dict[str, float], 
     from ppcls_sspcab.detector.accelerated import accelerated
     from ppcls_sspcab.detector.build import unfitted_detector
     from ppcls_sspcab.errors import DataError
-    from ppcls_sspcab.fitting.run import combine, fitting_features, stored_parts
+    from ppcls_sspcab.fitting.run import StoredFeatures, combine, stored_parts
     from ppcls_sspcab.fitting.validation import score_aurocs
     from ppcls_sspcab.metric.image import image_auroc
 
@@ -116,7 +116,7 @@ def score_figures(config: Config, network: nn.Layer) -> tuple[dict[str, float], 
     detector = unfitted_detector(config, network)
     size = config.DataLoader.Eval.sampler.batch_size
     with accelerated(detector):
-        detector.fit(fitting_features(detector, good, size))
+        detector.fit(StoredFeatures(detector, good, size))
         good_parts, _ = stored_parts(detector, held_out, size, "held-out", pixels=1)
         detector.image_score.standardize(good_parts)
         synthetic = score_aurocs(detector, config, held_out, good_parts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -14,6 +13,7 @@ from ppcls_sspcab.arch.features import FeatureReader
 from ppcls_sspcab.arch.modes import evaluation_mode
 from ppcls_sspcab.arch.tiles import Tiling
 from ppcls_sspcab.data.postprocess.anomaly_decision import AnomalyDecision
+from ppcls_sspcab.detector.batches import Mapped
 from ppcls_sspcab.detector.card import DetectorCard
 from ppcls_sspcab.detector.localize.base import Localizer
 from ppcls_sspcab.detector.predict import predict
@@ -154,16 +154,6 @@ class Detector(nn.Layer):
         return max(1, MAX_INPUT_PIXELS // (tiles * (height * width + beside)))
 
     @property
-    def feature_bytes(self) -> int:
-        """Memory of what :meth:`features` gives for one picture, in bytes."""
-        tiles, size = self._inputs
-        shapes = self._reader.shapes(size)
-        values = sum(math.prod(shapes[name]) for name in self.feature_names if name != "cells")
-        if self.localizer is not None:
-            values += self.localizer.channels * math.prod(self.localizer.grid)
-        return 4 * tiles * values  # float32
-
-    @property
     def feature_names(self) -> list[str]:
         """What :meth:`features` returns, by name."""
         cells = ["cells"] if self.localizer is not None else []
@@ -194,15 +184,18 @@ class Detector(nn.Layer):
             anomaly_map = self.tiling.join(anomaly_map) if anomaly_map is not None else None
         return parts, anomaly_map
 
-    def fit(self, features: Mapping[str, np.ndarray]) -> None:
-        """Learns good pictures; features: as :meth:`features` gives them, of N >= 2 pictures."""
+    def fit(self, batches: Iterable[Mapping[str, np.ndarray]]) -> None:
+        """Learns good pictures.
+
+        Args:
+            batches: as :meth:`features` gives them, of 2 pictures or more in all; they are gone
+                through several times.
+        """
         if self.tiling is not None:
-            features = {
-                name: value.reshape(-1, *value.shape[2:]) for name, value in features.items()
-            }
+            batches = Mapped(_of_tiles, batches)
         if self.localizer is not None:
-            self.localizer.fit(features["cells"])
-        self.image_score.fit(features)
+            self.localizer.fit_batches(Mapped(lambda found: found["cells"], batches))
+        self.image_score.fit_batches(batches)
 
     def calibrate(self, calibration: Calibration, pixels: Calibration | None = None) -> None:
         """Sets the thresholds and scales of the normalised score and, with a localizer, map."""
@@ -241,3 +234,8 @@ class Detector(nn.Layer):
         """Names of the buffers that :meth:`calibrate` sets."""
         names = ["threshold", "scale"]
         return names if self.localizer is None else [*names, "pixel_threshold", "pixel_scale"]
+
+
+def _of_tiles(features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The tiles [N, T, ...] of pictures as pictures of their own, [N * T, ...]."""
+    return {name: value.reshape(-1, *value.shape[2:]) for name, value in features.items()}

@@ -32,11 +32,10 @@ class FittedLayer(nn.Layer):
         for name, shape in shapes.items():
             self.register_buffer(name, paddle.full([size or 1 for size in shape], float("nan")))
 
-    def require_good(self, values: np.ndarray, shape: tuple[int, ...]) -> None:
-        """Refuses values of good pictures, [N, *shape], that nothing can be fitted to.
+    def require_finite(self, values: np.ndarray, shape: tuple[int, ...]) -> None:
+        """Refuses values of good pictures, [n, *shape], that nothing can be fitted to.
 
         Raises:
-            DataError: fewer than 2 pictures.
             ModelError: another shape, or values that are not finite.
         """
         kind = type(self).__name__
@@ -45,17 +44,24 @@ class FittedLayer(nn.Layer):
                 f"values of shape {list(values.shape)} do not fit a {kind} of "
                 f"[N, {', '.join(map(str, shape))}]"
             )
-        if len(values) < 2:
-            raise DataError(
-                f"{kind} needs at least 2 good pictures, got {len(values)}: add good pictures or "
-                "hold out fewer"
-            )
         broken = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
         if len(broken):
             raise ModelError(
                 f"the network gives values that are not finite for {len(broken)} of "
                 f"{len(values)} good pictures (first: number {broken[0]}): its training diverged "
                 "(lower Optimizer's learning rate) or its weights are damaged"
+            )
+
+    def require_pictures(self, count: int) -> None:
+        """Refuses fewer than 2 good pictures.
+
+        Raises:
+            DataError: there are so few.
+        """
+        if count < 2:
+            raise DataError(
+                f"{type(self).__name__} needs at least 2 good pictures, got {count}: add good "
+                "pictures or hold out fewer"
             )
 
     def arrays(self) -> dict[str, np.ndarray]:

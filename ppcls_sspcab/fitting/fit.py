@@ -18,14 +18,13 @@ from ppcls_sspcab.detector.build import (
     unfitted_detector,
 )
 from ppcls_sspcab.detector.detector import Detector
-from ppcls_sspcab.detector.run import Outputs
 from ppcls_sspcab.detector.threshold.base import Threshold
 from ppcls_sspcab.detector.threshold.calibration import Calibration, spread
 from ppcls_sspcab.detector.threshold.out_of_fold import out_of_fold
 from ppcls_sspcab.fitting.run import (
+    StoredFeatures,
     combine,
-    fitting_features,
-    score_parts,
+    score_all_parts,
     stored_image_scores,
     stored_parts,
 )
@@ -75,10 +74,9 @@ def fit_detector(
     batch_size = config.DataLoader.Eval.sampler.batch_size
     held_out = pictures.held_out
     with accelerated(detector):
-        features = fitting_features(detector, pictures.train, batch_size)
+        features = StoredFeatures(detector, pictures.train, batch_size)
         detector.fit(features)
         if held_out is not None:
-            del features
             parts, pixels = stored_parts(
                 detector, held_out, batch_size, "calibrating", CALIBRATION_PIXELS
             )
@@ -92,40 +90,37 @@ def fit_detector(
             detector.image_score, parts = detector.image_score.candidates(parts)[chosen]
         good_scores = combine(detector.image_score, parts)
         calibration = _calibrate(detector, threshold, config, good_scores)
-    calibration = _weakened(calibration, held_out is None, bool(aurocs), section)
+    scaled = bool(aurocs) or detector.image_score.uses_held_out
+    calibration = _weakened(calibration, held_out is None, scaled)
     pixel_calibration = _calibrate_pixels(pixels, config, len(parts))
     detector.calibrate(calibration, pixel_calibration)
     return FittedDetector(detector, section, calibration, pixel_calibration, aurocs)
 
 
 def _out_of_fold(
-    detector: Detector, config: Config, features: Outputs
+    detector: Detector, config: Config, features: StoredFeatures
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Parts of the score [N, P] and map pixels [N, M] of each picture, by the other folds' fit."""
 
     def judge(fitted: np.ndarray, judged: np.ndarray) -> np.ndarray:
         fold = unfitted_detector(config, detector.network)
-        fold.fit({name: value[fitted] for name, value in features.items()})
-        chosen = {name: value[judged] for name, value in features.items()}
-        parts, pixels = score_parts(fold, chosen, CALIBRATION_PIXELS)
+        fold.fit(features.of(fitted))
+        parts, pixels = score_all_parts(fold, features.of(judged), CALIBRATION_PIXELS)
         return parts if pixels is None else np.concatenate([parts, pixels], axis=1)
 
-    pictures, folds = len(features["embedding"]), config.Threshold.folds
-    joined = out_of_fold(judge, pictures, folds, config.Global.seed)
+    joined = out_of_fold(judge, len(features), config.Threshold.folds, config.Global.seed)
     count = detector.image_score.part_count
     return joined[:, :count], None if config.Localize is None else joined[:, count:]
 
 
-def _weakened(
-    calibration: Calibration, folded: bool, chosen: bool, section: dict[str, Any]
-) -> Calibration:
+def _weakened(calibration: Calibration, folded: bool, scaled: bool) -> Calibration:
     """The calibration, not guaranteed where its pictures were not new to the detector."""
     if folded:
         return calibration.without_guarantee(
             "k-fold over the density: the network was trained on the pictures, so new good ones "
             "may score somewhat higher"
         )
-    if chosen or section["name"] == "fused":
+    if scaled:
         return calibration.without_guarantee(
             f"{calibration.note}; the held-out pictures also chose or scaled the image score, so "
             "the rate is kept nearly, not by proof"

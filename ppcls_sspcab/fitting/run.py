@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -10,20 +10,15 @@ import paddle
 from paddle.distributed import get_rank
 from tqdm import tqdm
 
-from ppcls_sspcab.data.split import evenly_spread
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.detector.detector import Detector
 from ppcls_sspcab.detector.run import Outputs, detect, gather, read_features
 from ppcls_sspcab.detector.scores.base import ImageScore
 from ppcls_sspcab.image.batches import batches, read_ahead
 from ppcls_sspcab.utils.distributed import exchanged, ranks
-from ppcls_sspcab.utils.logger import get_logger
 
-# Memory for the features of good pictures; fitting needs some eight times as much. A Gaussian
-# gains little by more of them.
-FIT_BYTES = 128 << 20
-
-_FEWEST_FITTED = 32
+# Memory for the features of good pictures, which are read again where they do not fit.
+FIT_BYTES = 512 << 20
 
 
 def run_store(
@@ -65,20 +60,65 @@ def stored_image_scores(
     return gather(run_store(run, store, batch_size, title))["score"]
 
 
-def fitting_features(detector: Detector, store: ImageStore, batch_size: int) -> Outputs:
-    """The features of the pictures that a detector is fitted to, by name, [N, ...] each.
+class StoredFeatures:
+    """The features of a store's pictures, batch by batch, as often as they are asked for.
 
-    These are all pictures, or as many, evenly spread, as ``FIT_BYTES`` hold the features of.
+    Where ``FIT_BYTES`` hold them, the network runs once; else each time.
+
+    Args:
+        pictures: indices in the store; default: all.
     """
-    fitted = max(_FEWEST_FITTED, FIT_BYTES // detector.feature_bytes)
-    pictures = evenly_spread(len(store), fitted)
-    if len(pictures) < len(store):
-        get_logger().info(
-            f"fitting to {len(pictures)} of {len(store)} good pictures, evenly spread: their "
-            f"features fill {FIT_BYTES >> 20} MiB"
-        )
-    run = partial(read_features, detector)
-    return gather(run_store(run, store, batch_size, "fitting", pictures))
+
+    def __init__(
+        self,
+        detector: Detector,
+        store: ImageStore,
+        batch_size: int,
+        pictures: Sequence[int] | None = None,
+    ) -> None:
+        self._detector, self._store, self._batch_size = detector, store, batch_size
+        self._pictures = range(len(store)) if pictures is None else list(pictures)
+        self._kept: list[Outputs] | None = None
+
+    def __iter__(self) -> Iterator[Outputs]:
+        if self._kept is not None:
+            yield from self._kept
+            return
+        kept, held = [], 0
+        run = partial(read_features, self._detector)
+        for batch in run_store(run, self._store, self._batch_size, "fitting", self._pictures):
+            held += sum(value.nbytes for value in batch.values())
+            if held <= FIT_BYTES:
+                kept.append(batch)
+            yield batch
+        if held <= FIT_BYTES:
+            self._kept = kept
+
+    def __len__(self) -> int:
+        """The number of pictures."""
+        return len(self._pictures)
+
+    def of(self, rows: np.ndarray) -> StoredFeatures:
+        """Those of some of the pictures, by their number among these."""
+        pictures = [self._pictures[row] for row in rows]
+        found = StoredFeatures(self._detector, self._store, self._batch_size, pictures)
+        if self._kept is not None:
+            whole = gather(self._kept)
+            found._kept = [
+                {name: value[rows[batch]] for name, value in whole.items()}
+                for batch in batches(range(len(rows)), self._batch_size)
+            ]
+        return found
+
+
+def score_all_parts(
+    detector: Detector, features: Iterable[Outputs], pixels: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """:func:`score_parts` of all batches of features."""
+    found = [score_parts(detector, batch, pixels) for batch in features]
+    values = [value for _, value in found if value is not None]
+    parts = np.concatenate([part for part, _ in found])
+    return parts, np.concatenate(values) if values else None
 
 
 def stored_parts(

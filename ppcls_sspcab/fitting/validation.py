@@ -13,7 +13,7 @@ from ppcls_sspcab.data.synthetic import MAX_SPOILT, synthetic_validation
 from ppcls_sspcab.detector.accelerated import accelerated
 from ppcls_sspcab.detector.detector import Detector
 from ppcls_sspcab.detector.run import gather, read_features
-from ppcls_sspcab.fitting.run import combine, fitting_features, score_parts, stored_parts
+from ppcls_sspcab.fitting.run import StoredFeatures, combine, score_parts, stored_parts
 from ppcls_sspcab.image.batches import batches
 from ppcls_sspcab.metric.image import image_auroc
 
@@ -38,7 +38,7 @@ def synthetic_auroc(detector: Detector, config: Config, pictures: GoodPictures) 
     assert pictures.held_out is not None, "the caller checks that pictures are held out"
     batch_size = config.DataLoader.Eval.sampler.batch_size
     with evaluation_mode(detector.network), accelerated(detector):
-        detector.fit(fitting_features(detector, pictures.train, batch_size))
+        detector.fit(StoredFeatures(detector, pictures.train, batch_size))
         parts, _ = stored_parts(detector, pictures.held_out, batch_size, "validating", pixels=1)
         detector.image_score.standardize(parts)
         aurocs = score_aurocs(detector, config, pictures.held_out, parts)

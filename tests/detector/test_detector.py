@@ -45,7 +45,7 @@ def fitted(
     density = {"name": "GaussianDensity"}
     made = build_detector(network, (32, 48), density, score, localize, tiling)
     found = read_features(made, images)
-    made.fit(found)
+    made.fit([found])
     parts, pixels = score_parts(made, found, 1000)
     made.image_score.standardize(parts)
     calibration = TargetFPR(0.2).calibrate(combine(made.image_score, parts))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,8 @@ from ppcls_sspcab.data.build import good_pictures
 from ppcls_sspcab.data.split import evenly_spread
 from ppcls_sspcab.detector.build import build_threshold, unfitted_detector
 from ppcls_sspcab.detector.file import load_detector
-from ppcls_sspcab.detector.run import detect
+from ppcls_sspcab.detector.fitted import fitted_arrays
+from ppcls_sspcab.detector.run import Outputs, detect
 from ppcls_sspcab.engine.engine import Engine
 from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.fitting import run as scoring
@@ -70,34 +73,40 @@ def test_the_fused_score_gives_way_only_to_a_clearly_better_one(
     assert chosen_score(aurocs) == name
 
 
-def test_of_many_pictures_those_are_fitted_to_that_memory_holds(
+def test_pictures_that_memory_does_not_hold_are_read_again(
     tiny_yaml: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = load_config(tiny_yaml)
     network = build_network(config)
     network.eval()
-    detector = unfitted_detector(config, network)
     read = good_pictures(config)
     good, held_out = read.train, read.held_out
-    assert len(good) == 10
-    pictures = config.Preprocess.normalize(np.stack([good[i] for i in range(10)]))
-    whole = scoring.read_features(detector, pictures)
-    bytes_of_one = sum(value[0].nbytes for value in whole.values())
-    assert detector.feature_bytes == bytes_of_one
-    for bytes_, fewest, expected in (
-        (10 * bytes_of_one, 2, list(range(10))),
-        (5 * bytes_of_one + 1, 2, [0, 2, 4, 6, 8]),
-        (bytes_of_one - 1, 3, [0, 3, 6]),
-    ):
+    passes = []
+
+    def counted(*arguments: Any) -> Iterator[Outputs]:
+        passes.append(arguments)
+        return run_store(*arguments)
+
+    run_store = scoring.run_store
+    monkeypatch.setattr(scoring, "run_store", counted)
+    fitted = []
+    for bytes_ in (1 << 30, 1000):
         monkeypatch.setattr(scoring, "FIT_BYTES", bytes_)
-        monkeypatch.setattr(scoring, "_FEWEST_FITTED", fewest)
-        found = scoring.fitting_features(detector, good, 4)
-        assert found.keys() == whole.keys()
-        for name, values in found.items():
-            np.testing.assert_allclose(values, whole[name][expected], rtol=1e-4, atol=1e-5)
+        detector = unfitted_detector(config, network)
+        features = scoring.StoredFeatures(detector, good, 4)
+        detector.fit(features)
+        fitted.append((len(passes), fitted_arrays(detector), features.of(np.array([7, 2]))))
+        passes.clear()
+    (once, kept, some), (several, streamed, some_read) = fitted
+    assert once == 1
+    assert several > 1
+    for name, array in kept.items():
+        np.testing.assert_array_equal(streamed[name], array)
+    for kept_batch, read_batch in zip(some, some_read, strict=True):
+        for name, values in kept_batch.items():
+            np.testing.assert_allclose(read_batch[name], values, rtol=1e-4, atol=1e-5)
 
     # What is never in memory together gives the same as what is.
-    detector.fit(whole)
     parts, pixels = scoring.stored_parts(detector, held_out, 1, "test", 100)
     calm = config.Preprocess.normalize(np.stack([held_out[i] for i in range(len(held_out))]))
     together = scoring.score_parts(detector, scoring.read_features(detector, calm), 100)

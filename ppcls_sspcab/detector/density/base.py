@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
 import numpy as np
 import paddle
 
+from ppcls_sspcab.detector.batches import Mapped, sampled
 from ppcls_sspcab.detector.fitted import FittedLayer
 
 # The smallest standard deviation that is believed, as a part of the embeddings' root mean square:
@@ -37,15 +41,30 @@ class Density(FittedLayer):
             embeddings: float [N, D], N >= 2, of good pictures without augmentation.
 
         Raises:
-            DataError, ModelError: as :meth:`FittedLayer.require_good`.
+            DataError: fewer than 2 pictures.
+            ModelError: another D, or values that are not finite.
         """
+        points = self.checked(embeddings)
+        self.require_pictures(len(points))
+        self.load_arrays(self.estimate(points))
+
+    def fit_batches(self, batches: Iterable[np.ndarray]) -> None:
+        """:meth:`fit` to any number of pictures, here to as many as memory holds, evenly spread.
+
+        Args:
+            batches: of embeddings, float [n, D] each.
+        """
+        self.fit(sampled(Mapped(lambda batch: [batch], batches))[0])
+
+    def checked(self, embeddings: np.ndarray) -> np.ndarray:
+        """Embeddings [n, D] as float64, normalised; raises ModelError as :meth:`fit`."""
         points = np.asarray(embeddings, np.float64)
-        self.require_good(points, (self.embedding_size,))
+        self.require_finite(points, (self.embedding_size,))
         if self.normalize:
             # Scaling by the maximum first keeps the squares within range.
             points = points / np.maximum(np.abs(points).max(axis=1, keepdims=True), 1e-12)
             points /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
-        self.load_arrays(self.estimate(points))
+        return points
 
     def forward(self, embedding: paddle.Tensor) -> paddle.Tensor:
         """Scores embeddings; finite for every finite embedding.
@@ -86,6 +105,10 @@ class Density(FittedLayer):
         raise NotImplementedError
 
 
-def deviation_floor(points: np.ndarray) -> float:
-    """The smallest standard deviation of a component that is told from rounding; > 0."""
-    return RELATIVE_FLOOR * max(float(np.sqrt(np.mean(points**2))), 1e-6)
+def deviation_floor(mean_square: float) -> float:
+    """The smallest standard deviation of a component that is told from rounding; > 0.
+
+    Args:
+        mean_square: of the components of all points.
+    """
+    return RELATIVE_FLOOR * max(math.sqrt(mean_square), 1e-6)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import paddle
 
+from ppcls_sspcab.detector.batches import Mapped
 from ppcls_sspcab.detector.density.base import MAX_SCORE, Density, deviation_floor
+from ppcls_sspcab.detector.moments import Moments
 from ppcls_sspcab.registry import DENSITIES
 
 
@@ -36,18 +40,26 @@ class GaussianDensity(Density):
         self.declare({"mean": (embedding_size,), "whitening": (embedding_size, embedding_size)})
 
     def estimate(self, points: np.ndarray) -> dict[str, np.ndarray]:
-        from scipy.linalg import cholesky, solve_triangular
-        from sklearn.covariance import LedoitWolf
+        return self._of(Moments.of([points[None]]))
 
-        estimate = LedoitWolf(store_precision=False).fit(points)
-        size = self.embedding_size
+    def fit_batches(self, batches: Iterable[np.ndarray]) -> None:
+        moments = Moments.of(Mapped(lambda batch: self.checked(batch)[None], batches))
+        self.require_pictures(moments.count)
+        self.load_arrays(self._of(moments))
+
+    def _of(self, moments: Moments) -> dict[str, np.ndarray]:
+        from scipy.linalg import cholesky, solve_triangular
+
+        covariance, shrinkage = moments.ledoit_wolf()
+        size, mean = self.embedding_size, moments.mean[0]
         # Shrinkage keeps every eigenvalue above this bound; only what is missing is added, so
         # that healthy data have exactly the Ledoit-Wolf covariance.
-        bound = estimate.shrinkage_ * np.trace(estimate.covariance_) / size
-        ridge = max(0.0, deviation_floor(points) ** 2 - bound)
-        factor = cholesky(estimate.covariance_ + ridge * np.eye(size), lower=True)
+        variance = np.trace(covariance) / size
+        floor = deviation_floor(float(variance + np.mean(mean**2)))
+        ridge = max(0.0, floor**2 - shrinkage * variance)
+        factor = cholesky(covariance + ridge * np.eye(size), lower=True)
         whitening = solve_triangular(factor, np.eye(size), lower=True).T
-        return {"mean": estimate.location_, "whitening": whitening}
+        return {"mean": mean, "whitening": whitening}
 
     def distances(self, points: paddle.Tensor) -> paddle.Tensor:
         whitened = paddle.matmul(points - self.mean, self.whitening)

@@ -71,7 +71,7 @@ def likeliest_bandwidth(points: np.ndarray) -> float:
     from scipy.optimize import minimize_scalar
     from scipy.spatial.distance import pdist, squareform
 
-    floor = deviation_floor(points)
+    floor = deviation_floor(float(np.mean(points**2)))
     size = points.shape[1]
     distinct = np.unique(points, axis=0)
     step = -(-len(distinct) // MAX_BANDWIDTH_POINTS)

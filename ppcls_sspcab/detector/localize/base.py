@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import paddle
 from paddle import nn
 
 from ppcls_sspcab.arch.features import FeatureReader
+from ppcls_sspcab.detector.batches import Mapped, sampled
 from ppcls_sspcab.detector.fitted import FittedLayer
 from ppcls_sspcab.detector.localize.upsample import upsampling_matrix
+from ppcls_sspcab.detector.places.surround import Surround
 
 Features = Mapping[str, paddle.Tensor]
 DEFAULT_SMOOTHING = 1 / 64  # 4 pixels of 256, as in PaDiM (Defard et al., ICPR 2020)
@@ -26,6 +28,7 @@ class Localizer(FittedLayer):
         network: as :class:`ppcls_sspcab.arch.features.FeatureReader` takes it.
         image_size: (H, W) of the network's input.
         smoothing: standard deviation of the blur, as a share of the shorter side.
+        surround: share of :class:`ppcls_sspcab.detector.places.surround.Surround`.
         cell_shape: (d, h, w) of what :meth:`cells` gives for a picture; H and W need not be
             multiples of h and w. Default: what it gives for features of zeros.
         upsampling: takes the pixels of a side, the cells along it and the blur's standard
@@ -38,7 +41,7 @@ class Localizer(FittedLayer):
         input_pixels: pixels that it runs through the network beside the picture itself.
 
     Raises:
-        ValueError: ``smoothing`` is not in [0, 0.25], or nothing of shape [N, d, h, w] is read.
+        ValueError: ``smoothing`` not in [0, 0.25], ``surround`` not in [0, 1], or nothing of shape [N, d, h, w] is read.
     """
 
     needs: tuple[str, ...] = ()
@@ -49,6 +52,7 @@ class Localizer(FittedLayer):
         network: nn.Layer,
         image_size: Sequence[int],
         smoothing: float = DEFAULT_SMOOTHING,
+        surround: float = 0.0,
         cell_shape: Sequence[int] | None = None,
         upsampling: Callable[[int, int, float], np.ndarray] = upsampling_matrix,
     ) -> None:
@@ -65,6 +69,7 @@ class Localizer(FittedLayer):
         )
         self.register_buffer("rows", paddle.to_tensor(rows))
         self.register_buffer("columns", paddle.to_tensor(np.ascontiguousarray(columns.T)))
+        self.surround = Surround(self.grid, surround)
 
     @property
     def cell_shape(self) -> tuple[int, int, int]:
@@ -87,8 +92,16 @@ class Localizer(FittedLayer):
             cells: float32 [N, d, h, w], N >= 2, what :meth:`cells` gave.
 
         Raises:
-            DataError, ModelError: as :meth:`FittedLayer.require_good`.
+            DataError, ModelError: nothing can be fitted to them.
         """
+
+    def fit_batches(self, cells: Iterable[np.ndarray]) -> None:
+        """:meth:`fit` of any number of pictures, here to as many, evenly spread, as memory holds.
+
+        Args:
+            cells: batches [n, d, h, w], that may be gone through more than once.
+        """
+        self.fit(sampled(Mapped(lambda batch: [batch], cells))[0])
 
     def distances(self, cells: paddle.Tensor) -> paddle.Tensor:
         """How far each cell is from good ones: float32 [N, d, h, w] -> [N, h, w]."""
@@ -96,7 +109,8 @@ class Localizer(FittedLayer):
 
     def forward(self, cells: paddle.Tensor) -> paddle.Tensor:
         """float32 [N, d, h, w] -> anomaly map, float32 [N, H, W], not calibrated."""
-        return paddle.matmul(paddle.matmul(self.rows, self.distances(cells)), self.columns)
+        found = self.surround(self.distances(cells))
+        return paddle.matmul(paddle.matmul(self.rows, found), self.columns)
 
     def _shape_of_cells(self, network: nn.Layer, image_size: Sequence[int]) -> list[int]:
         kind = type(self).__name__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import numpy as np
@@ -12,6 +12,7 @@ from paddle import nn
 
 from ppcls_sspcab.arch.modes import evaluation_mode
 from ppcls_sspcab.arch.tiles import Patches
+from ppcls_sspcab.detector.batches import Mapped
 from ppcls_sspcab.detector.density.gaussian import GaussianDensity
 from ppcls_sspcab.detector.localize.base import Features, Localizer
 from ppcls_sspcab.detector.localize.projection import orthogonal
@@ -20,8 +21,6 @@ from ppcls_sspcab.registry import LOCALIZERS
 
 # What another order of the same sums may change, as a part of the largest value.
 TOLERANCE = 1e-4
-# Points that the Gaussian is fitted to: neighbouring patches are nearly equal.
-MAX_POINTS = 200_000
 
 Map = Callable[[paddle.Tensor], paddle.Tensor]
 
@@ -94,10 +93,12 @@ class PatchCutPaste(Localizer):
         points = paddle.matmul(embeddings / norms.clip(min=1e-12), self.projection)
         return points.transpose([0, 2, 1]).reshape([-1, self.channels, *self.grid])
 
-    def fit(self, cells: np.ndarray) -> None:
-        self.require_good(cells, self.cell_shape)
-        points = cells.transpose(0, 2, 3, 1).reshape(-1, self.channels)
-        self.density.fit(points[:: -(-len(points) // MAX_POINTS)])
+    def fit_batches(self, cells: Iterable[np.ndarray]) -> None:
+        self.density.fit_batches(Mapped(self._points, cells))
+
+    def _points(self, cells: np.ndarray) -> np.ndarray:
+        self.require_finite(cells, self.cell_shape)
+        return cells.transpose(0, 2, 3, 1).reshape(-1, self.channels)
 
     def distances(self, cells: paddle.Tensor) -> paddle.Tensor:
         points = cells.flatten(2).transpose([0, 2, 1]).reshape([-1, self.channels])

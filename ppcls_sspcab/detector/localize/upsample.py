@@ -1,4 +1,4 @@
-"""From the cells of a feature map to the pixels of a picture, as two matrices."""
+"""From one grid to another, along one side of a map, as a matrix."""
 
 from __future__ import annotations
 
@@ -56,3 +56,20 @@ def receptive_field_matrix(
         # Less what the nearest has in the exponent, or a far border would be 0 / 0.
         weights = np.exp(-0.5 * (distances**2 - nearest**2) / deviation**2)
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def resizing_matrix(cells: int, wanted: int) -> np.ndarray:
+    """float32 [wanted, cells]: means over what a wanted cell covers, or linear interpolation."""
+    if wanted >= cells:
+        return upsampling_matrix(wanted, cells, 0.0)
+    edges = np.arange(wanted + 1) * cells / wanted
+    starts = np.arange(cells)
+    covered = np.minimum(edges[1:, None], starts + 1) - np.maximum(edges[:-1, None], starts)
+    return (covered.clip(0) * wanted / cells).astype(np.float32)
+
+
+def mean_matrix(cells: int, side: int) -> np.ndarray:
+    """float32 [cells, cells]: the mean of the ``side`` (odd) cells around each, fewer at a border."""
+    apart = np.abs(np.arange(cells)[:, None] - np.arange(cells)[None, :])
+    near = (apart <= side // 2).astype(np.float32)
+    return near / near.sum(axis=1, keepdims=True)

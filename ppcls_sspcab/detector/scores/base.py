@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import paddle
 
+from ppcls_sspcab.detector.batches import Mapped, sampled
 from ppcls_sspcab.detector.density.base import Density
 from ppcls_sspcab.detector.fitted import FittedLayer
 
@@ -35,6 +36,24 @@ class ImageScore(FittedLayer):
         Args:
             features: those it needs, float32 [N, ...] each, N >= 2.
         """
+
+    def fit_batches(self, batches: Iterable[Mapping[str, np.ndarray]]) -> None:
+        """:meth:`fit` of any number of pictures, here to as many, evenly spread, as memory holds.
+
+        Args:
+            batches: of features, by name [n, ...], that may be gone through more than once.
+        """
+        if type(self).fit is not ImageScore.fit:
+            rows = sampled(Mapped(lambda found: [found[name] for name in self.needs], batches))
+            self.fit(dict(zip(self.needs, rows, strict=True)))
+
+    @property
+    def uses_held_out(self) -> bool:
+        """Whether pictures that calibrate the threshold also set the score (:meth:`standardize`).
+
+        A false-alarm rate is then kept nearly, not by proof.
+        """
+        return type(self).standardize is not ImageScore.standardize
 
     def forward(self, features: Features, anomaly_map: paddle.Tensor | None) -> paddle.Tensor:
         """The score, float32 [N].

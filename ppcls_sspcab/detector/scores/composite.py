@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,9 +51,13 @@ class CompositeScore(ImageScore):
     def part_count(self) -> int:
         return sum(member.part_count for member in self.members)
 
-    def fit(self, features: Mapping[str, np.ndarray]) -> None:
+    @property
+    def uses_held_out(self) -> bool:
+        return super().uses_held_out or any(member.uses_held_out for member in self.members)
+
+    def fit_batches(self, batches: Iterable[Mapping[str, np.ndarray]]) -> None:
         for member in self.members:
-            member.fit(features)
+            member.fit_batches(batches)
 
     def forward(self, features: Features, anomaly_map: paddle.Tensor | None) -> paddle.Tensor:
         return self.combine(self.parts(features, anomaly_map))

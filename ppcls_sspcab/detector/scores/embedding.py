@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import paddle
 
+from ppcls_sspcab.detector.batches import Mapped
 from ppcls_sspcab.detector.scores.base import DensityFactory, Features, ImageScore
 from ppcls_sspcab.registry import IMAGE_SCORES
 
@@ -21,8 +22,8 @@ class EmbeddingScore(ImageScore):
         super().__init__()
         self.density = density()
 
-    def fit(self, features: Mapping[str, np.ndarray]) -> None:
-        self.density.fit(features[self.needs[0]])
+    def fit_batches(self, batches: Iterable[Mapping[str, np.ndarray]]) -> None:
+        self.density.fit_batches(Mapped(lambda found: found[self.needs[0]], batches))
 
     def forward(self, features: Features, anomaly_map: paddle.Tensor | None) -> paddle.Tensor:
         return self.density(features[self.needs[0]])

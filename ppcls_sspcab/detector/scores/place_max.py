@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import paddle
@@ -10,14 +10,13 @@ from paddle import nn
 
 from ppcls_sspcab.arch.features import BACKBONE, FeatureReader, last_layers
 from ppcls_sspcab.arch.paths import find_layer
+from ppcls_sspcab.detector.batches import Mapped
 from ppcls_sspcab.detector.density.gaussian import GaussianDensity
 from ppcls_sspcab.detector.scores.base import Features, ImageScore
 from ppcls_sspcab.registry import IMAGE_SCORES
 
 # The middle of a ResNet, or the nearest that the backbone has.
 AUTO_STRIDES = (16, 8, 32, 4)
-# Places that the Gaussian is fitted to: neighbours are nearly equal.
-MAX_POINTS = 100_000
 
 
 @IMAGE_SCORES.register_as("place_max")
@@ -50,11 +49,11 @@ class PlaceMaxScore(ImageScore):
         self.channels = shapes[self.needs[0]][1]
         self.density = GaussianDensity(self.channels)
 
-    def fit(self, features: Mapping[str, np.ndarray]) -> None:
-        maps = features[self.needs[0]]
-        step = -(-maps[:, 0].size // MAX_POINTS)
-        points = maps.transpose(0, 2, 3, 1).reshape(-1, self.channels)
-        self.density.fit(points[::step])
+    def fit_batches(self, batches: Iterable[Mapping[str, np.ndarray]]) -> None:
+        self.density.fit_batches(Mapped(self._points, batches))
+
+    def _points(self, features: Mapping[str, np.ndarray]) -> np.ndarray:
+        return features[self.needs[0]].transpose(0, 2, 3, 1).reshape(-1, self.channels)
 
     def forward(self, features: Features, anomaly_map: paddle.Tensor | None) -> paddle.Tensor:
         maps = features[self.needs[0]].flatten(2)

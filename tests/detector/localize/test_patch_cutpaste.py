@@ -10,7 +10,7 @@ from sklearn.covariance import LedoitWolf
 
 from ppcls_sspcab.detector.localize.patch_cutpaste import PatchCutPaste
 from ppcls_sspcab.detector.localize.projection import orthogonal
-from ppcls_sspcab.errors import ConfigError, DataError, ModelError
+from ppcls_sspcab.errors import ConfigError, ModelError
 from ppcls_sspcab.registry import ARCHITECTURES, LOCALIZERS
 
 ARCH = {"name": "CutPasteNet", "Backbone": {"name": "resnet18"}}
@@ -93,7 +93,7 @@ def test_distances_are_mahalanobis_under_one_gaussian_for_all_patches() -> None:
     network.eval()
     localizer = PatchCutPaste(network, SIZE, patch_size=32, stride=8, channels=6)
     found = cells(localizer, pictures(12))
-    localizer.fit(found)
+    localizer.fit_batches([found])
     points = found.transpose(0, 2, 3, 1).reshape(-1, 6).astype(float)
     estimate = LedoitWolf().fit(points)
     centred = points - estimate.location_
@@ -107,7 +107,7 @@ def test_the_map_peaks_on_the_defect() -> None:
     network = Valid()
     network.eval()
     localizer = PatchCutPaste(network, SIZE, patch_size=16, stride=4, channels=8)
-    localizer.fit(cells(localizer, pictures(8)))
+    localizer.fit_batches([cells(localizer, pictures(8))])
     images = pictures(1)
     images[0, :, 20:32, 40:52] = 3.0
     anomaly_map = localizer(paddle.to_tensor(cells(localizer, images))).numpy()[0]
@@ -125,9 +125,7 @@ def test_wrong_settings_and_cells_are_refused() -> None:
         PatchCutPaste(network, SIZE, patch_size=32)
     localizer = PatchCutPaste(network, SIZE, patch_size=32, stride=8, channels=6)
     good = cells(localizer, pictures(2))
-    with pytest.raises(DataError, match="at least 2"):
-        localizer.fit(good[:1])
     with pytest.raises(ModelError, match="do not fit"):
-        localizer.fit(good[:, :4])
+        localizer.fit_batches([good[:, :4]])
     with pytest.raises(ModelError, match="not finite"):
-        localizer.fit(good * np.float32("nan"))
+        localizer.fit_batches([good * np.float32("nan")])

@@ -52,7 +52,7 @@ def run(score: ImageScore) -> np.ndarray:
 @pytest.mark.parametrize("name", ["embedding", "embedding_max"])
 def test_embedding_scores_are_the_densitys(name: str) -> None:
     score, density = build({"name": name}), GaussianDensity(6)
-    score.fit(GOOD)
+    score.fit_batches([GOOD])
     density.fit(GOOD[name])
     assert score.needs == (name,)
     np.testing.assert_allclose(run(score), density.score(GOOD[name]), rtol=1e-6)
@@ -77,7 +77,7 @@ def test_place_max_is_the_farthest_place_under_one_gaussian() -> None:
     score = build({"name": "place_max"})
     assert score.needs == ("backbone.last",)  # the last of stride 16
     maps = RNG.normal(size=(30, 5, 4, 6)).astype(np.float32)
-    score.fit({"backbone.last": maps})
+    score.fit_batches([{"backbone.last": maps}])
     found = score({"backbone.last": paddle.to_tensor(maps)}, None).numpy()
     points = maps.transpose(0, 2, 3, 1).reshape(-1, 5).astype(float)
     points /= np.linalg.norm(points, axis=1, keepdims=True)
@@ -98,11 +98,11 @@ def test_place_max_is_the_farthest_place_under_one_gaussian() -> None:
 def test_fused_parts_have_one_scale(combine: str) -> None:
     names = ["embedding", "embedding_max", "logit", "map_max"]
     score = build({"name": "fused", "parts": names, "combine": combine})
-    score.fit(GOOD)
+    score.fit_batches([GOOD])
     columns = []
     for name in names:
         single = build({"name": name})
-        single.fit(GOOD)
+        single.fit_batches([GOOD])
         columns.append(run(single))
     parts = np.stack(columns, axis=1)
     score.standardize(parts)
@@ -130,14 +130,14 @@ def test_candidates_are_each_what_they_are_alone() -> None:
     sections = [{"name": "logit"}, {"name": "fused", "parts": ["embedding", "map_max"]}]
     both = build({"name": "auto", "scores": sections})
     features = {name: paddle.to_tensor(value) for name, value in GOOD.items()}
-    both.fit(GOOD)
+    both.fit_batches([GOOD])
     parts = both.parts(features, paddle.to_tensor(MAPS)).numpy()
     both.standardize(parts)
     candidates = both.candidates(parts)
     assert list(candidates) == ["logit", "fused"]
     for section, (score, columns) in zip(sections, candidates.values(), strict=True):
         alone = build(section)
-        alone.fit(GOOD)
+        alone.fit_batches([GOOD])
         alone.standardize(alone.parts(features, paddle.to_tensor(MAPS)).numpy())
         found = score.combine(paddle.to_tensor(columns)).numpy()
         np.testing.assert_allclose(found, run(alone), rtol=1e-5)

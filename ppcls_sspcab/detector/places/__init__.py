@@ -1,0 +1,1 @@
+"""Distances of single places of feature maps from those of good pictures."""

@@ -1,0 +1,115 @@
+"""Gaussians of many places from their moments: what they share, and what few directions keep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ppcls_sspcab.detector.density.base import RELATIVE_FLOOR
+from ppcls_sspcab.detector.moments import Moments
+
+# Values of ``Fit.shrinkage`` that are tried; 1 is one covariance for all places.
+SHRINKAGES = (0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 0.95, 1.0)
+
+
+class Fit(NamedTuple):
+    """What :func:`likeliest_fit` chooses.
+
+    Attributes:
+        shared_mean: one mean for all places (a texture) or one for each (an object).
+        shrinkage: share of the covariance of all places in that of each place, in [0, 1].
+    """
+
+    shared_mean: bool
+    shrinkage: float
+
+
+class Estimate(NamedTuple):
+    """The squared distance of x at place l is ``|y|^2 - |directions[l]^T y|^2``, with
+    ``y = (projection^T x - mean[l]) * scale[l]``.
+
+    Attributes:
+        projection: float64 [d, d], the whitening of the covariance of all places.
+        mean: float64 [L or 1, d]. scale: float64 [L, 1]. directions: float64 [L, d, r].
+    """
+
+    projection: np.ndarray
+    mean: np.ndarray
+    scale: np.ndarray
+    directions: np.ndarray
+
+
+def likeliest_fit(folds: Sequence[Moments]) -> Fit:
+    """The fit under which left-out pictures are likeliest, by cross-validation.
+
+    Args:
+        folds: moments of each fold's points, of the same places about the same origin; two or
+            more, none without a picture.
+    """
+    fits = [Fit(shared, shrinkage) for shared in (False, True) for shrinkage in SHRINKAGES]
+    whole = folds[0]
+    for fold in folds[1:]:
+        whole = whole.merge(fold)
+    costs = np.zeros(len(fits))
+    for left_out in folds:
+        fitted = whole.merge(left_out, sign=-1)
+        costs += np.concatenate([_costs(fitted, left_out, shared) for shared in (False, True)])
+    return fits[int(np.argmin(costs))]
+
+
+def estimate(moments: Moments, fit: Fit, rank: int) -> Estimate:
+    """The Gaussians of all places.
+
+    Each covariance is ``(1 - shrinkage) * own + shrinkage * shared``. In the axes in which the
+    shared one is the identity, own is kept along its ``rank`` directions of most variance and is
+    alike in all others, with the mean of their variances (Tipping and Bishop, "Probabilistic
+    Principal Component Analysis", 1999, section 3.2).
+    """
+    mean, whitening, own = _whitened(moments, fit.shared_mean)
+    size = own.shape[1]
+    rank = min(rank, size) if fit.shrinkage < 1 else 1  # none has one of its own then
+    values, vectors = np.linalg.eigh(own)
+    values, vectors = values[:, ::-1].clip(0), vectors[:, :, ::-1]
+    variances = (1 - fit.shrinkage) * values + fit.shrinkage
+    rest = variances[:, rank:].mean(axis=1) if rank < size else variances[:, -1]
+    scale = 1 / np.sqrt(rest)[:, None]
+    kept = np.sqrt((1 - rest[:, None] / variances[:, :rank]).clip(0))
+    return Estimate(whitening, mean @ whitening, scale, vectors[:, :, :rank] * kept[:, None])
+
+
+def _whitened(moments: Moments, shared_mean: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means [L or 1, d], whitening of all places together [d, d], own covariances so whitened."""
+    mean = moments.mean
+    if shared_mean:
+        mean = mean.mean(axis=0, keepdims=True)
+    # A mean that was fitted to the same pictures takes away one of them.
+    freedom = moments.count if shared_mean else max(moments.count - 1, 1)
+    own = moments.scatter(mean) / freedom
+    shared = own.mean(axis=0)
+    power = np.trace(shared) + np.mean(np.sum(moments.mean**2, axis=1))
+    ridge = max(RELATIVE_FLOOR**2 * power / len(shared), 1e-18)
+    factor = np.linalg.cholesky(shared + ridge * np.eye(len(shared)))
+    whitening = np.linalg.inv(factor).T
+    return mean, whitening, np.matmul(np.matmul(whitening.T, own), whitening)
+
+
+def _costs(fitted: Moments, left_out: Moments, shared_mean: bool) -> np.ndarray:
+    """Minus the log likelihood of left-out points for each shrinkage, but for a constant.
+
+    Where the covariance of all places is the identity, a shrunk one has the eigenvectors of the
+    place's own, whatever the shrinkage.
+    """
+    mean, whitening, own = _whitened(fitted, shared_mean)
+    values, vectors = np.linalg.eigh(own)
+    axes = np.matmul(whitening, vectors)
+    squares = np.einsum("lde,ldf,lfe->le", axes, left_out.scatter(mean), axes, optimize=True)
+    points = left_out.count * len(own)
+    log_volume = np.log(np.diagonal(whitening)).sum() * points
+    costs = []
+    for shrinkage in SHRINKAGES:
+        variances = (1 - shrinkage) * values.clip(0) + shrinkage
+        log_variances = np.log(variances).sum() * left_out.count
+        costs.append(0.5 * (np.sum(squares / variances) + log_variances) - log_volume)
+    return np.array(costs)
