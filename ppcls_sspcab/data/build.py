@@ -13,9 +13,17 @@ from tqdm import tqdm
 from ppcls_sspcab.arguments import refuse_misspelt
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.config.items import list_item
+from ppcls_sspcab.config.schema import ToleranceSection
 from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.split import held_out_share, split_good
 from ppcls_sspcab.data.store import ImageStore
+from ppcls_sspcab.data.tolerance import (
+    FIT_KEYS,
+    HELD_OUT_KEYS,
+    TolerantStore,
+    WithinTolerance,
+    changed_at_random,
+)
 from ppcls_sspcab.data.transforms.random_crop import RandomCrop
 from ppcls_sspcab.errors import ConfigError, DataError
 from ppcls_sspcab.image.preprocess import Preprocess
@@ -116,10 +124,32 @@ def good_pictures(config: Config, samples: list[Sample] | None = None) -> GoodPi
     return GoodPictures(train, held_out)
 
 
+def within_tolerance(pictures: GoodPictures, config: Config) -> GoodPictures:
+    """The pictures as a detector is fitted to and calibrated on them under ``Tolerance``.
+
+    Those to fit to come as they are and, each once, changed at random. The held-out ones come only
+    changed, each once: a threshold keeps its rate for new pictures that are changed alike, if it
+    has one score of each picture.
+    """
+    if config.Tolerance is None:
+        return pictures
+    seed, held_out = config.Global.seed, pictures.held_out
+    if held_out is not None:
+        held_out = changed_at_random(held_out, config.Tolerance, seed, HELD_OUT_KEYS)
+    copies = changed_at_random(pictures.train, config.Tolerance, seed, FIT_KEYS)
+    return GoodPictures(TolerantStore(pictures.train, copies), held_out)
+
+
 def build_transforms(config: Config) -> tuple[list[Any], Any]:
     """Augmentations, and the view transform (CutPaste) that ends ``transform_ops``."""
     _dataset_section(config)
-    return transforms_of(transform_sections(config), _TRANSFORM_OPS)
+    augmentations, views = transforms_of(transform_sections(config), _TRANSFORM_OPS)
+    return [*tolerated(config.Tolerance), *augmentations], views
+
+
+def tolerated(tolerance: ToleranceSection | None) -> list[Any]:
+    """The transforms that come before all others: those of ``Tolerance``."""
+    return [] if tolerance is None else [WithinTolerance(tolerance)]
 
 
 def transform_sections(config: Config) -> Any:

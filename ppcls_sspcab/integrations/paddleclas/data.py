@@ -11,7 +11,8 @@ import paddle
 from paddle.distributed import get_rank, get_world_size
 
 from ppcls_sspcab.arguments import check_type
-from ppcls_sspcab.data.build import open_store, transforms_of
+from ppcls_sspcab.config.schema import ToleranceSection
+from ppcls_sspcab.data.build import open_store, tolerated, transforms_of
 from ppcls_sspcab.data.loader import CatchingDataset, SampleFailure
 from ppcls_sspcab.data.split import split_good
 from ppcls_sspcab.data.store import ImageStore
@@ -37,6 +38,7 @@ class ListedPictures(paddle.io.Dataset):
         seed: all that is random follows from it and the sample's number.
         held_out_share: share of the good pictures that is not trained on.
         cache_mb, on_error: as in section ``Global``.
+        tolerance: section ``Tolerance``; None: none. For ``train`` only.
         listing: arguments of the dataset itself (``data_root``, ``category``...).
 
     Attributes:
@@ -57,6 +59,7 @@ class ListedPictures(paddle.io.Dataset):
         held_out_share: float = 0.0,
         cache_mb: int = 2048,
         on_error: Literal["stop", "skip"] = "stop",
+        tolerance: dict[str, Any] | None = None,
         **listing: Any,
     ) -> None:
         super().__init__()
@@ -75,6 +78,8 @@ class ListedPictures(paddle.io.Dataset):
         if parts.held_out:
             self.held_out = open_store(parts.held_out, *how)
         augmentations, views = transforms_of(transform_ops, f"{key}.transform_ops")
+        section = None if tolerance is None else ToleranceSection(**tolerance)
+        augmentations = [*tolerated(section), *augmentations]
         self._items = CatchingDataset(
             CutPasteViews(self.store, augmentations, views, self.preprocess, seed)
         )
