@@ -330,4 +330,4 @@ class Sections(Section):
     Tiling: TilingSection | None = None
     """The network sees tiles of large pictures; null: whole pictures."""
     Tolerance: ToleranceSection | None = None
-    """Changes of a good picture that leave it good; null: none. See [tolerance.md](tolerance.md)."""
+    """Changes that leave a good picture good; null: none. See [tolerance.md](tolerance.md)."""

@@ -23,8 +23,8 @@ REFERENCE_SIDE = 256  # of the picture whose pixels ``Tolerance.shift`` and ``bl
 # changed copy are left out together.
 BLOCK = 4
 
-# First keys of the changes of pictures to fit to, of held-out ones, and of those of the validation's
-# folders (good, bad): apart from each other's and from those of training.
+# First keys of the changes of pictures to fit to, of held-out ones, and of those of the folders
+# (good, bad) of Threshold.validation: apart from each other's and from those of training.
 FIT_KEYS, HELD_OUT_KEYS, VALIDATION_KEYS = 1 << 60, 1 << 61, (1 << 62, 3 << 61)
 
 

@@ -89,9 +89,7 @@ def fit_detector(
                 detector, held_out, batch_size, "calibrating", CALIBRATION_PIXELS
             )
         else:
-            parts, pixels = _out_of_fold(
-                detector, config, features, sources_of(pictures.train)
-            )
+            parts, pixels = _out_of_fold(detector, config, features, sources_of(pictures.train))
         detector.image_score.standardize(parts)
         if held_out is not None and chooses_score(config):
             aurocs = score_aurocs(detector, config, held_out, parts)
@@ -179,7 +177,7 @@ def _of_changed(calibration: C) -> C:
     """The calibration, its note saying of which pictures it holds."""
     if calibration is None:
         return calibration
-    note = f"{calibration.note}; each picture changed at random within Tolerance, as new ones may be"
+    note = f"{calibration.note}; each picture changed at random within Tolerance"
     return dataclasses.replace(calibration, note=note)
 
 
