@@ -20,9 +20,9 @@ from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.data.tolerance import (
     FIT_KEYS,
     HELD_OUT_KEYS,
-    TolerantStore,
     WithinTolerance,
     changed_at_random,
+    half_changed,
 )
 from ppcls_sspcab.data.transforms.random_crop import RandomCrop
 from ppcls_sspcab.errors import ConfigError, DataError
@@ -127,17 +127,25 @@ def good_pictures(config: Config, samples: list[Sample] | None = None) -> GoodPi
 def within_tolerance(pictures: GoodPictures, config: Config) -> GoodPictures:
     """The pictures as a detector is fitted to and calibrated on them under ``Tolerance``.
 
-    Those to fit to come as they are and, each once, changed at random. The held-out ones come only
-    changed, each once: a threshold keeps its rate for new pictures that are changed alike, if it
-    has one score of each picture.
+    Every other one to fit to is changed at random, and each of those held out, once: a threshold
+    keeps its rate for new pictures that are changed alike, if it has one score of each picture.
     """
     if config.Tolerance is None:
         return pictures
-    seed, held_out = config.Global.seed, pictures.held_out
-    if held_out is not None:
-        held_out = changed_at_random(held_out, config.Tolerance, seed, HELD_OUT_KEYS)
-    copies = changed_at_random(pictures.train, config.Tolerance, seed, FIT_KEYS)
-    return GoodPictures(TolerantStore(pictures.train, copies), held_out)
+    held_out = pictures.held_out and changed(pictures.held_out, config, HELD_OUT_KEYS)
+    half = half_changed(pictures.train, changed(pictures.train, config, FIT_KEYS))
+    return GoodPictures(half, held_out)
+
+
+def changed(store: ImageStore, config: Config, first_key: int) -> ImageStore:
+    """A store's pictures, each changed within ``Tolerance``; as they are without the section.
+
+    Args:
+        first_key: of a range of ``data/tolerance.py``; pictures of one range are changed alike.
+    """
+    if config.Tolerance is None:
+        return store
+    return changed_at_random(store, config.Tolerance, config.Global.seed, first_key)
 
 
 def build_transforms(config: Config) -> tuple[list[Any], Any]:

@@ -19,9 +19,7 @@ from ppcls_sspcab.data.transforms.color_jitter import LUMA
 
 REFERENCE_SIDE = 256  # of the picture whose pixels ``Tolerance.shift`` and ``blur`` are given in
 
-# A localizer's cross-validation takes every fourth picture: in blocks of four, a picture and its
-# changed copy are left out together.
-BLOCK = 4
+GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 # First keys of the changes of pictures to fit to, of held-out ones, and of those of the folders
 # (good, bad) of Threshold.validation: apart from each other's and from those of training.
@@ -174,36 +172,10 @@ class ChangedStore(ImageStore):
         return self._change(index, self._store[index])
 
 
-class TolerantStore(ImageStore):
-    """The pictures of a store as they are, and a changed copy of each.
-
-    Args:
-        store: what is changed; it keeps the pictures in memory.
-        changed: the changed copies, in the order of the store.
-
-    Attributes:
-        sources: int64 [2 * N], the number in the store of what each index shows; a picture comes
-            before its copy.
-    """
-
-    def __init__(self, store: ImageStore, changed: ImageStore) -> None:
-        blocks = [range(len(store))[start : start + BLOCK] for start in range(0, len(store), BLOCK)]
-        self._places = [
-            (kind, index) for block in blocks for kind in (store, changed) for index in block
-        ]
-        self.sources = np.array([index for _, index in self._places], np.int64)
-        samples = [store.samples[index] for index in self.sources]
-        super().__init__(samples, store.preprocess, 0, store.on_error)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        store, place = self._places[index]
-        return store[place]
-
-
 def changed_at_random(
     store: ImageStore, tolerance: ToleranceSection, seed: int, first_key: int
 ) -> ChangedStore:
-    """Each picture of a store once, changed within the tolerance by ``(seed, index)``."""
+    """Each picture of a store changed within the tolerance, by ``(seed, first_key + index)``."""
     transform = WithinTolerance(tolerance)
 
     def change(index: int, image: np.ndarray) -> np.ndarray:
@@ -214,6 +186,13 @@ def changed_at_random(
     return ChangedStore(store, change)
 
 
-def sources_of(store: ImageStore) -> np.ndarray:
-    """The number of the picture that each index of a store shows, int64 [N]."""
-    return store.sources if isinstance(store, TolerantStore) else np.arange(len(store))
+def half_changed(store: ImageStore, changed: ImageStore) -> ChangedStore:
+    """The pictures of a store, every other one as ``changed`` has it.
+
+    The order has no period, so that whatever takes every n-th picture gets both kinds.
+    """
+
+    def choose(index: int, image: np.ndarray) -> np.ndarray:
+        return changed[index] if index * GOLDEN_RATIO % 1 >= 0.5 else image
+
+    return ChangedStore(store, choose)

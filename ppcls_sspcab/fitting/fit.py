@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from ppcls_sspcab.config.config import Config
-from ppcls_sspcab.data.build import GoodPictures, build_store, within_tolerance
+from ppcls_sspcab.data.build import GoodPictures, build_store, changed, within_tolerance
 from ppcls_sspcab.data.samples import Sample
-from ppcls_sspcab.data.split import evenly_spread
-from ppcls_sspcab.data.tolerance import VALIDATION_KEYS, changed_at_random, sources_of
+from ppcls_sspcab.data.tolerance import HELD_OUT_KEYS, VALIDATION_KEYS
 from ppcls_sspcab.detector.accelerated import accelerated
 from ppcls_sspcab.detector.build import (
     candidate_sections,
@@ -36,8 +35,6 @@ from ppcls_sspcab.image.sources import find_pictures
 
 # Pixels of each picture that calibrate the map, evenly spread: neighbours are nearly equal.
 CALIBRATION_PIXELS = 4096
-
-C = TypeVar("C", Calibration, Calibration | None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +75,7 @@ def fit_detector(
     section = score_section(config)
     aurocs: dict[str, float] = {}
     batch_size = config.DataLoader.Eval.sampler.batch_size
-    pictures = within_tolerance(pictures, config)
+    train, pictures = pictures.train, within_tolerance(pictures, config)
     held_out = pictures.held_out
     with accelerated(detector):
         features = fitting_features(detector, pictures.train, batch_size)
@@ -89,7 +86,11 @@ def fit_detector(
                 detector, held_out, batch_size, "calibrating", CALIBRATION_PIXELS
             )
         else:
-            parts, pixels = _out_of_fold(detector, config, features, sources_of(pictures.train))
+            judged = features
+            if config.Tolerance is not None:
+                store = changed(train, config, HELD_OUT_KEYS)
+                judged = fitting_features(detector, store, batch_size)
+            parts, pixels = _out_of_fold(detector, config, features, judged)
         detector.image_score.standardize(parts)
         if held_out is not None and chooses_score(config):
             aurocs = score_aurocs(detector, config, held_out, parts)
@@ -101,34 +102,31 @@ def fit_detector(
     calibration = _weakened(calibration, held_out is None, bool(aurocs), section)
     pixel_calibration = _calibrate_pixels(pixels, config, len(parts))
     if config.Tolerance is not None:
-        calibration, pixel_calibration = _of_changed(calibration), _of_changed(pixel_calibration)
+        calibration = _of_changed(calibration)
+        pixel_calibration = pixel_calibration and _of_changed(pixel_calibration)
     detector.calibrate(calibration, pixel_calibration)
     return FittedDetector(detector, section, calibration, pixel_calibration, aurocs)
 
 
 def _out_of_fold(
-    detector: Detector, config: Config, features: Outputs, sources: np.ndarray
+    detector: Detector, config: Config, features: Outputs, judged_features: Outputs
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Parts of the score [N, P] and map pixels [N, M] of each picture, by the other folds' fit.
 
     Args:
-        features: of the pictures of a store, or of as many, evenly spread.
-        sources: as :func:`sources_of` gives them for the store. Of a picture that comes several
-            times the last is judged, and none is fitted to in its fold.
+        features: of the pictures as they are fitted to.
+        judged_features: of the same pictures as they are judged.
     """
-    sources = sources[evenly_spread(len(sources), len(features["embedding"]))]
-    last = {source: index for index, source in enumerate(sources.tolist())}
-    numbers, latest = np.array(list(last)), np.array(list(last.values()))
 
     def judge(fitted: np.ndarray, judged: np.ndarray) -> np.ndarray:
         fold = unfitted_detector(config, detector.network)
-        kept = np.isin(sources, numbers[fitted])
-        fold.fit({name: value[kept] for name, value in features.items()})
-        chosen = {name: value[latest[judged]] for name, value in features.items()}
+        fold.fit({name: value[fitted] for name, value in features.items()})
+        chosen = {name: value[judged] for name, value in judged_features.items()}
         parts, pixels = score_parts(fold, chosen, CALIBRATION_PIXELS)
         return parts if pixels is None else np.concatenate([parts, pixels], axis=1)
 
-    joined = out_of_fold(judge, len(last), config.Threshold.folds, config.Global.seed)
+    pictures, folds = len(features["embedding"]), config.Threshold.folds
+    joined = out_of_fold(judge, pictures, folds, config.Global.seed)
     count = detector.image_score.part_count
     return joined[:, :count], None if config.Localize is None else joined[:, count:]
 
@@ -166,17 +164,13 @@ def _scores_of(folder: str, kind: str, detector: Detector, config: Config) -> np
     label = int(kind == "bad")
     samples = [Sample(path, label, kind, None, "validation") for path in find_pictures([folder])]
     store = build_store(config, samples, f"reading {kind}")
-    if config.Tolerance is not None:
-        first_key = VALIDATION_KEYS[label]
-        store = changed_at_random(store, config.Tolerance, config.Global.seed, first_key)
+    store = changed(store, config, VALIDATION_KEYS[label])
     batch_size = config.DataLoader.Eval.sampler.batch_size
     return stored_image_scores(detector, store, batch_size, f"scoring {kind}")
 
 
-def _of_changed(calibration: C) -> C:
-    """The calibration, its note saying of which pictures it holds."""
-    if calibration is None:
-        return calibration
+def _of_changed(calibration: Calibration) -> Calibration:
+    """The calibration, its note saying for which pictures it holds."""
     note = f"{calibration.note}; each picture changed at random within Tolerance"
     return dataclasses.replace(calibration, note=note)
 

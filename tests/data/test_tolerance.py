@@ -18,13 +18,11 @@ from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.data.tolerance import (
     Change,
-    TolerantStore,
     WithinTolerance,
     apply_change,
     changed_at_random,
-    sources_of,
+    half_changed,
 )
-from ppcls_sspcab.detector.localize.feature_gaussian import FOLDS
 from ppcls_sspcab.image.preprocess import Preprocess
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -165,38 +163,41 @@ def test_copies_follow_from_seed_and_number(pictures: ImageStore) -> None:
         assert all((one != another).any() for one, another in zip(read(3), other, strict=True))
 
 
-def test_a_tolerant_store_has_every_picture_and_a_copy(pictures: ImageStore) -> None:
+def test_every_other_picture_to_fit_to_is_changed(pictures: ImageStore) -> None:
     changed = changed_at_random(pictures, ToleranceSection(), 0, 0)
-    store = TolerantStore(pictures, changed)
-    assert len(store) == 20
-    assert store.preprocess is pictures.preprocess
-    seen: dict[int, list[np.ndarray]] = {}
-    for index, source in enumerate(sources_of(store)):
-        assert store.samples[index] is pictures.samples[source]
-        seen.setdefault(int(source), []).append(store[index])
-    for source, (own, copy) in seen.items():
-        np.testing.assert_array_equal(own, pictures[source])
-        np.testing.assert_array_equal(copy, changed[source])
-    np.testing.assert_array_equal(sources_of(pictures), range(10))
+    store = half_changed(pictures, changed)
+    assert store.samples == pictures.samples
+    kinds = [(store[index] != pictures[index]).any() for index in range(10)]
+    for index, kind in enumerate(kinds):
+        np.testing.assert_array_equal(store[index], (changed if kind else pictures)[index])
+    assert sum(kinds) == 5
 
 
-def test_a_picture_and_its_copy_are_left_out_of_a_localizers_fit_together(
-    pictures: ImageStore,
-) -> None:
-    sources = TolerantStore(pictures, pictures).sources
-    folds = np.arange(len(sources)) % FOLDS
-    whole = range(len(pictures) // FOLDS * FOLDS)  # of the last few, no more than three part
-    assert all(len(set(folds[sources == picture])) == 1 for picture in whole)
+class Flat(ImageStore):
+    """Pictures of one value."""
+
+    def __init__(self, value: int, count: int) -> None:
+        super().__init__([Sample("", 0, "good", None, "train")] * count, Preprocess((1, 1)), 0)
+        self.value = value
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return np.full((1, 1, 3), self.value, np.uint8)
+
+
+@pytest.mark.parametrize("step", range(1, 20))
+def test_of_every_nth_picture_half_are_changed(step: int) -> None:
+    store = half_changed(Flat(0, 1000), Flat(1, 1000))
+    assert 0.4 < np.mean([store[index] for index in range(0, 1000, step)]) < 0.6
 
 
 def test_pictures_are_changed_only_under_a_tolerance(pictures: ImageStore) -> None:
     config = load_config(CONFIGS / "demo.yaml", {"Tolerance": None})
     good = GoodPictures(pictures, pictures)
     assert within_tolerance(good, config) is good
-    plain, views = build_transforms(config)
+    plain, _ = build_transforms(config)
     config = load_config(CONFIGS / "demo.yaml", {"Tolerance": {"blur": 1.0}})
     tolerant = within_tolerance(good, config)
-    assert len(tolerant.train) == 20
+    assert len(tolerant.train) == 10
     assert tolerant.held_out is not None
     assert len(tolerant.held_out) == 10
     assert within_tolerance(GoodPictures(pictures, None), config).held_out is None
