@@ -124,7 +124,7 @@ def test_the_tolerance_is_the_recipes_unless_it_is_null(tmp_path: Path, text: st
         ("Infer: {batch_sise: 1}", "Infer.batch_sise", "did you mean 'batch_size'"),
         ("Tolerance: {brightnes: 0.1}", "Tolerance.brightnes", "did you mean 'brightness'"),
         ("Tolerance: {brightness: 0.9}", "Tolerance.brightness", "at most 0.5, not 0.9"),
-        ("Tolerance: {shift: -2}", "Tolerance.shift", "at least 0, not -2"),
+        ("Tolerance: {shift: -2}", "Tolerance.shift", "at least 0.0, not -2"),
         ("Tolerance: {jpeg: 75.5}", "Tolerance.jpeg", "a whole number"),
         ("Tolerance: 0.05", "Tolerance", "must be a mapping"),
         ("3: 4", "3", "unknown section"),
