@@ -23,7 +23,9 @@ from ppcls_sspcab.data.tolerance import (
     changed_at_random,
     half_changed,
 )
+from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.image.preprocess import Preprocess
+from ppcls_sspcab.integrations.paddleclas.data import dataset_named
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 NOTHING = {"brightness": 0, "contrast": 0, "white_balance": 0, "shift": 0, "jpeg": None}
@@ -204,3 +206,25 @@ def test_pictures_are_changed_only_under_a_tolerance(pictures: ImageStore) -> No
     first, *others = build_transforms(config)[0]
     assert first.tolerance == config.Tolerance
     assert [type(one) for one in others] == [type(one) for one in plain]
+
+
+def test_paddleclass_dataset_changes_what_it_trains_on(demo_root: Path) -> None:
+    given = {
+        "data_root": str(demo_root),
+        "category": "gasket",
+        "preprocess": {"image_size": [32, 32]},
+        "transform_ops": [{"CutPaste": {"variant": "3way"}}],
+    }
+    dataset = dataset_named("MVTecDataset")
+    strong = {"brightness": 0.5, "contrast": 0, "white_balance": 0, "shift": 0, "jpeg": None}
+    plain, tolerant = dataset(**given), dataset(**given, tolerance=strong)
+    means = [[one[number][0][0].mean() for number in range(12)] for one in (plain, tolerant)]
+    assert np.std(means[1]) > 2 * np.std(means[0])
+    assert tolerant.store[0].mean() == plain.store[0].mean()
+    for section, key, hint in (
+        ({"brightnes": 0.1}, "brightnes", "did you mean 'brightness'"),
+        ({"shift": -1}, "shift", "at least 0.0, not -1"),
+    ):
+        with pytest.raises(ConfigError, match=hint) as caught:
+            dataset(**given, tolerance=section)
+        assert caught.value.key == f"DataLoader.MVTecDataset.tolerance.{key}"
