@@ -102,6 +102,7 @@ def test_the_tolerance_is_the_recipes_unless_it_is_null(tmp_path: Path, text: st
     ("text", "key", "hint"),
     [
         ("Globl: {seed: 1}", "Globl", "did you mean 'Global'"),
+        ("Tolerence: null", "Tolerence", "did you mean 'Tolerance'"),
         ("Global: {sed: 1}", "Global.sed", "did you mean 'seed'"),
         ("Global: {seed: one}", "Global.seed", "a whole number"),
         ("Global: {seed: -1}", "Global.seed", "must be at least 0, not -1"),
