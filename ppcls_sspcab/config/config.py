@@ -49,7 +49,11 @@ class Config(Sections):
             if isinstance(threshold := tree.get("Threshold"), Mapping):
                 refuse_misspelt(threshold, ["name", *ThresholdSection.model_fields], "Threshold")
             # A section that is null is absent: it has its defaults, or is missing.
-            present = {str(name): value for name, value in tree.items() if value is not None}
+            present = {
+                str(name): value
+                for name, value in tree.items()
+                if value is not None or name not in Sections.model_fields
+            }
             try:
                 super().__init__(**present)
             except ValidationError as error:

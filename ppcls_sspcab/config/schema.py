@@ -271,6 +271,30 @@ class TilingSection(Section):
         return size
 
 
+class ToleranceSection(Section):
+    """Changes of a good picture that leave it good: a lamp that ages, a camera that was touched.
+
+    Lengths are pixels of a picture whose shorter side has 256, so they are the same share of the
+    picture at any `Preprocess.image_size`.
+    """
+
+    brightness: float = Field(default=0.05, ge=0, le=0.5)
+    """Factor of brightness within 1 ± this."""
+    contrast: float = Field(default=0.05, ge=0, le=0.5)
+    """Factor of contrast, about the picture's mean, within 1 ± this."""
+    white_balance: float = Field(default=0.02, ge=0, le=0.5)
+    """Factors of red and of blue within 1 ± this; grey pictures stay grey."""
+    shift: float = Field(default=2.0, ge=0, le=32)
+    """Largest shift along each side; without `turn` rounded up to whole pixels of the network's
+    picture, so that nothing is resampled."""
+    turn: float = Field(default=0.0, ge=0, le=45)
+    """Largest angle to either side, in degrees."""
+    blur: float = Field(default=0.0, ge=0, le=8)
+    """Largest standard deviation of a Gaussian blur: what is tolerated may hide a defect."""
+    jpeg: int | None = Field(default=75, ge=1, le=100)
+    """Lowest quality of JPEG, at the network's size; null: not compressed."""
+
+
 def _preprocess(values: Any) -> Preprocess:
     try:
         return Preprocess.from_dict({} if values is None else values)
@@ -305,3 +329,5 @@ class Sections(Section):
     """Exponential moving average of the weights, which then is what is kept; null: none."""
     Tiling: TilingSection | None = None
     """The network sees tiles of large pictures; null: whole pictures."""
+    Tolerance: ToleranceSection | None = None
+    """Changes that leave a good picture good; null: none. See [tolerance.md](tolerance.md)."""

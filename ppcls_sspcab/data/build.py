@@ -13,9 +13,17 @@ from tqdm import tqdm
 from ppcls_sspcab.arguments import refuse_misspelt
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.config.items import list_item
+from ppcls_sspcab.config.schema import ToleranceSection
 from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.split import held_out_share, split_good
 from ppcls_sspcab.data.store import ImageStore
+from ppcls_sspcab.data.tolerance import (
+    FIT_KEYS,
+    HELD_OUT_KEYS,
+    WithinTolerance,
+    changed_at_random,
+    half_changed,
+)
 from ppcls_sspcab.data.transforms.random_crop import RandomCrop
 from ppcls_sspcab.errors import ConfigError, DataError
 from ppcls_sspcab.image.preprocess import Preprocess
@@ -116,10 +124,40 @@ def good_pictures(config: Config, samples: list[Sample] | None = None) -> GoodPi
     return GoodPictures(train, held_out)
 
 
+def within_tolerance(pictures: GoodPictures, config: Config) -> GoodPictures:
+    """The pictures as a detector is fitted to and calibrated on them under ``Tolerance``.
+
+    Every other one to fit to is changed at random, and each of those held out, once: a threshold
+    keeps its rate for new pictures that are changed alike, if it has one score of each picture.
+    """
+    if config.Tolerance is None:
+        return pictures
+    held_out = pictures.held_out and changed(pictures.held_out, config, HELD_OUT_KEYS)
+    half = half_changed(pictures.train, changed(pictures.train, config, FIT_KEYS))
+    return GoodPictures(half, held_out)
+
+
+def changed(store: ImageStore, config: Config, first_key: int) -> ImageStore:
+    """A store's pictures, each changed within ``Tolerance``; as they are without the section.
+
+    Args:
+        first_key: of a range of ``data/tolerance.py``; pictures of one range are changed alike.
+    """
+    if config.Tolerance is None:
+        return store
+    return changed_at_random(store, config.Tolerance, config.Global.seed, first_key)
+
+
 def build_transforms(config: Config) -> tuple[list[Any], Any]:
     """Augmentations, and the view transform (CutPaste) that ends ``transform_ops``."""
     _dataset_section(config)
-    return transforms_of(transform_sections(config), _TRANSFORM_OPS)
+    augmentations, views = transforms_of(transform_sections(config), _TRANSFORM_OPS)
+    return [*tolerated(config.Tolerance), *augmentations], views
+
+
+def tolerated(tolerance: ToleranceSection | None) -> list[Any]:
+    """The transforms that come before all others: those of ``Tolerance``."""
+    return [] if tolerance is None else [WithinTolerance(tolerance)]
 
 
 def transform_sections(config: Config) -> Any:

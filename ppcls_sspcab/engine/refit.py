@@ -21,7 +21,7 @@ from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.exporting.export import export_detector
 from ppcls_sspcab.exporting.quantize import MAX_DROP, Int8Settings
 from ppcls_sspcab.fitting.fit import fit_detector
-from ppcls_sspcab.fitting.save import choice_of_score, fitted_sections
+from ppcls_sspcab.fitting.save import fit_protocol, fitted_sections
 from ppcls_sspcab.image.sources import find_pictures
 from ppcls_sspcab.paths import CARD_FILE, INT8_FILE, ONNX_FILE
 from ppcls_sspcab.runtime.card import InferenceCard
@@ -70,7 +70,7 @@ def _refit(config: Config, good: str) -> Path:
         **fitted_sections(fitted, config),
         protocol={
             **card.protocol,
-            **choice_of_score(fitted),
+            **fit_protocol(fitted, config, pictures),
             "refitted_to": {"good": good, "pictures": len(samples)},
         },
     )

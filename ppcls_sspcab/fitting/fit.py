@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ppcls_sspcab.config.config import Config
-from ppcls_sspcab.data.build import GoodPictures, build_store
+from ppcls_sspcab.data.build import GoodPictures, build_store, changed, within_tolerance
 from ppcls_sspcab.data.samples import Sample
+from ppcls_sspcab.data.tolerance import HELD_OUT_KEYS, VALIDATION_KEYS
 from ppcls_sspcab.detector.accelerated import accelerated
 from ppcls_sspcab.detector.build import (
     candidate_sections,
@@ -62,7 +63,8 @@ def fit_detector(
 
     Pictures are not augmented, and the thresholds are calibrated on none that was fitted to: with
     ``calibrate_on: held_out`` on those held out; with ``k_fold`` each picture is scored by what
-    was fitted to the other folds.
+    was fitted to the other folds. Under ``Tolerance`` they are changed, see
+    :func:`ppcls_sspcab.data.build.within_tolerance`.
 
     Args:
         detector: as :func:`ppcls_sspcab.detector.build.unfitted_detector` gives it, its network
@@ -72,6 +74,7 @@ def fit_detector(
     section = score_section(config)
     aurocs: dict[str, float] = {}
     batch_size = config.DataLoader.Eval.sampler.batch_size
+    train, pictures = pictures.train, within_tolerance(pictures, config)
     held_out = pictures.held_out
     with accelerated(detector):
         features = StoredFeatures(detector, pictures.train, batch_size)
@@ -81,7 +84,11 @@ def fit_detector(
                 detector, held_out, batch_size, "calibrating", CALIBRATION_PIXELS
             )
         else:
-            parts, pixels = _out_of_fold(detector, config, features)
+            judged = features
+            if config.Tolerance is not None:
+                store = changed(train, config, HELD_OUT_KEYS)
+                judged = StoredFeatures(detector, store, batch_size)
+            parts, pixels = _out_of_fold(detector, config, features, judged)
         detector.image_score.standardize(parts)
         if held_out is not None and chooses_score(config):
             aurocs = score_aurocs(detector, config, held_out, parts)
@@ -93,19 +100,27 @@ def fit_detector(
     scaled = bool(aurocs) or detector.image_score.uses_held_out
     calibration = _weakened(calibration, held_out is None, scaled)
     pixel_calibration = _calibrate_pixels(pixels, config, len(parts))
+    if config.Tolerance is not None:
+        calibration = _of_changed(calibration)
+        pixel_calibration = pixel_calibration and _of_changed(pixel_calibration)
     detector.calibrate(calibration, pixel_calibration)
     return FittedDetector(detector, section, calibration, pixel_calibration, aurocs)
 
 
 def _out_of_fold(
-    detector: Detector, config: Config, features: StoredFeatures
+    detector: Detector, config: Config, features: StoredFeatures, judged_features: StoredFeatures
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Parts of the score [N, P] and map pixels [N, M] of each picture, by the other folds' fit."""
+    """Parts of the score [N, P] and map pixels [N, M] of each picture, by the other folds' fit.
+
+    Args:
+        features: of the pictures as they are fitted to.
+        judged_features: of the same pictures as they are judged.
+    """
 
     def judge(fitted: np.ndarray, judged: np.ndarray) -> np.ndarray:
         fold = unfitted_detector(config, detector.network)
         fold.fit(features.of(fitted))
-        parts, pixels = score_all_parts(fold, features.of(judged), CALIBRATION_PIXELS)
+        parts, pixels = score_all_parts(fold, judged_features.of(judged), CALIBRATION_PIXELS)
         return parts if pixels is None else np.concatenate([parts, pixels], axis=1)
 
     joined = out_of_fold(judge, len(features), config.Threshold.folds, config.Global.seed)
@@ -144,8 +159,15 @@ def _scores_of(folder: str, kind: str, detector: Detector, config: Config) -> np
     label = int(kind == "bad")
     samples = [Sample(path, label, kind, None, "validation") for path in find_pictures([folder])]
     store = build_store(config, samples, f"reading {kind}")
+    store = changed(store, config, VALIDATION_KEYS[label])
     batch_size = config.DataLoader.Eval.sampler.batch_size
     return stored_image_scores(detector, store, batch_size, f"scoring {kind}")
+
+
+def _of_changed(calibration: Calibration) -> Calibration:
+    """The calibration, its note saying for which pictures it holds."""
+    note = f"{calibration.note}; each picture changed at random within Tolerance"
+    return dataclasses.replace(calibration, note=note)
 
 
 def _calibrate_pixels(

@@ -15,6 +15,7 @@ from ppcls_sspcab.detector.build import tiling_section
 from ppcls_sspcab.detector.card import DetectorCard
 from ppcls_sspcab.detector.file import without_weights, write_detector
 from ppcls_sspcab.fitting.fit import FittedDetector
+from ppcls_sspcab.fitting.tolerance import behaviour_under_change
 from ppcls_sspcab.utils.distributed import is_first, wait_for_first
 from ppcls_sspcab.utils.logger import get_logger
 from ppcls_sspcab.utils.machine import machine
@@ -48,11 +49,12 @@ def save_detector(
         progress: steps done and the selected epoch, for the protocol.
     """
     detector, calibration = fitted.detector, fitted.calibration
+    protocol = _protocol(config, pictures, progress) | fit_protocol(fitted, config, pictures)
     detector.card = DetectorCard(
         arch=without_weights(config.Arch),
         preprocess=config.Preprocess,
         category=config.Global.category,
-        protocol={**_protocol(config, pictures, progress), **choice_of_score(fitted)},
+        protocol=protocol,
         **fitted_sections(fitted, config),
     )
     path = config.folder.detector
@@ -78,11 +80,14 @@ def fitted_sections(fitted: FittedDetector, config: Config) -> dict[str, Any]:
     }
 
 
-def choice_of_score(fitted: FittedDetector) -> dict[str, Any]:
-    """Entries of the protocol: the image score, and the AUROC of all that it was chosen from."""
+def fit_protocol(fitted: FittedDetector, config: Config, pictures: GoodPictures) -> dict[str, Any]:
+    """Entries of the protocol: the image score, the AUROC of all that it was chosen from, and what
+    small changes do (:func:`behaviour_under_change`).
+    """
     return {
         "image_score": fitted.score["name"],
         "image_score_auroc_on_synthetic_defects": fitted.synthetic_auroc,
+        **behaviour_under_change(fitted, config, pictures),
     }
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from ppcls_sspcab.arch.modes import evaluation_mode
 from ppcls_sspcab.config.config import Config
-from ppcls_sspcab.data.build import GoodPictures
+from ppcls_sspcab.data.build import GoodPictures, within_tolerance
 from ppcls_sspcab.data.split import evenly_spread
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.data.synthetic import MAX_SPOILT, synthetic_validation
@@ -35,6 +35,7 @@ def synthetic_auroc(detector: Detector, config: Config, pictures: GoodPictures) 
         AUROC in [0, 1] of the image score; of the one that :func:`chosen_score` takes where it is
         to be chosen.
     """
+    pictures = within_tolerance(pictures, config)
     assert pictures.held_out is not None, "the caller checks that pictures are held out"
     batch_size = config.DataLoader.Eval.sampler.batch_size
     with evaluation_mode(detector.network), accelerated(detector):
@@ -65,7 +66,8 @@ def score_aurocs(
 
     Args:
         held_out: good pictures that nothing was fitted to; the defects are made from them, or of
-            many from ``MAX_SPOILT``, evenly spread.
+            many from ``MAX_SPOILT``, evenly spread. Under ``Tolerance`` both are changed pictures,
+            so that a score is not chosen for telling a change from a defect.
         good_parts: float [N, P], the parts of these pictures.
     """
     chosen = evenly_spread(len(held_out), MAX_SPOILT)

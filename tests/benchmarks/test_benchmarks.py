@@ -116,3 +116,15 @@ def test_rounds_take_turns_and_ratios_are_of_the_same_round():
     assert order == ["a", "b"] * 4
     assert found == {"a": [2.0, 8.0, 30.0], "b": [1.0, 2.0, 10.0]}
     assert common.ratio(found["a"], found["b"]) == 3.0  # of 2, 4 and 3
+
+
+def test_tolerance_has_a_row_for_each_change_and_a_fit_without_and_with(tiny_yaml):
+    for program in ("tools/train.py", "benchmarks/tolerance.py"):
+        command = [sys.executable, str(ROOT / program), "-c", str(tiny_yaml)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    (rows,) = tables(done.stdout)
+    names = [row[0] for row in rows]
+    assert names[0] == "none"
+    assert {"brightness ±0.05", "shift 2 px", "JPEG 75", "blur 1 px"} < set(names)
+    assert all(0 <= float(cell) <= 1 for row in rows for cell in row[1:])
+    assert {len(row) for row in rows} == {7}

@@ -88,10 +88,21 @@ def test_overrides_are_parsed_as_yaml_and_reach_into_lists() -> None:
     assert config.Global.category == "__import__('os')"
 
 
+@pytest.mark.parametrize("text", ["Tolerance: null", "Tolerance:", "Tolerance: {shift: 3}"])
+def test_the_tolerance_is_the_recipes_unless_it_is_null(tmp_path: Path, text: str) -> None:
+    found = load_config(inheriting(tmp_path, text + "\n")).Tolerance
+    if "shift" in text:
+        assert found is not None
+        assert (found.shift, found.jpeg, found.blur) == (3, 75, 0)
+    else:
+        assert found is None
+
+
 @pytest.mark.parametrize(
     ("text", "key", "hint"),
     [
         ("Globl: {seed: 1}", "Globl", "did you mean 'Global'"),
+        ("Tolerence: null", "Tolerence", "did you mean 'Tolerance'"),
         ("Global: {sed: 1}", "Global.sed", "did you mean 'seed'"),
         ("Global: {seed: one}", "Global.seed", "a whole number"),
         ("Global: {seed: -1}", "Global.seed", "must be at least 0, not -1"),
@@ -112,6 +123,11 @@ def test_overrides_are_parsed_as_yaml_and_reach_into_lists() -> None:
         ("EMA: {}", "EMA.decay", "is required"),
         ("EMA: {decay: 0.9, decya: 1}", "EMA.decya", "did you mean 'decay'"),
         ("Infer: {batch_sise: 1}", "Infer.batch_sise", "did you mean 'batch_size'"),
+        ("Tolerance: {brightnes: 0.1}", "Tolerance.brightnes", "did you mean 'brightness'"),
+        ("Tolerance: {brightness: 0.9}", "Tolerance.brightness", "at most 0.5, not 0.9"),
+        ("Tolerance: {shift: -2}", "Tolerance.shift", "at least 0.0, not -2"),
+        ("Tolerance: {jpeg: 75.5}", "Tolerance.jpeg", "a whole number"),
+        ("Tolerance: 0.05", "Tolerance", "must be a mapping"),
         ("3: 4", "3", "unknown section"),
         ("Density: {name: x, 3: 4}", "Density.3", "must be a text"),
         ("AMP: {scale_loss: .nan}", "AMP.scale_loss", "must be a number of at most"),

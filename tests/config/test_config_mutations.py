@@ -25,7 +25,7 @@ FREE = {
     ("Optimizer", "lr", "learning_rate"): (10**30,),  # stops at the first loss that is not finite
 }
 # An error that names a key.
-SECTION = r": (Global|Arch|Loss|Optimizer|DataLoader|Density|Threshold|Localize|Tiling)\b"
+SECTION = r": (Global|Arch|Loss|Optimizer|DataLoader|Density|Threshold|Localize|Tiling|Tolerance)\b"
 
 Path_ = tuple[Any, ...]
 

@@ -114,6 +114,8 @@ def test_every_shipped_configuration_is_valid(file: Path, validator: Draft202012
         ("AMP", {"level": "O2"}),
         ("EMA", {"decay": 1}),
         ("Tiling", {"size": [1, 2, 3]}),
+        ("Tolerance.brightnes", 0.1),
+        ("Tolerance.jpeg", 0),
     ],
 )
 def test_a_wrong_key_or_value_is_refused_there(
@@ -136,6 +138,7 @@ def test_a_wrong_key_or_value_is_refused_there(
         {"Global": {"seed": 1.5}},
         {"EMA": {"decay": 0}},
         {"Tiling": {"overlap": 0.9}},
+        {"Tolerance": {"shift": -1}},
         {"Metric": {"Test": []}},
         {"DataLoader": {"Eval": {"loader": {}}}},
         {"Threshold": {"calibrate_on": "test"}},

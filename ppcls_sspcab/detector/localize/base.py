@@ -11,8 +11,8 @@ from paddle import nn
 from ppcls_sspcab.arch.features import FeatureReader
 from ppcls_sspcab.detector.batches import Mapped, sampled
 from ppcls_sspcab.detector.fitted import FittedLayer
-from ppcls_sspcab.detector.localize.upsample import upsampling_matrix
 from ppcls_sspcab.detector.places.surround import Surround
+from ppcls_sspcab.detector.resampling import upsampling_matrix
 
 Features = Mapping[str, paddle.Tensor]
 DEFAULT_SMOOTHING = 1 / 64  # 4 pixels of 256, as in PaDiM (Defard et al., ICPR 2020)
@@ -41,7 +41,8 @@ class Localizer(FittedLayer):
         input_pixels: pixels that it runs through the network beside the picture itself.
 
     Raises:
-        ValueError: ``smoothing`` not in [0, 0.25], ``surround`` not in [0, 1], or nothing of shape [N, d, h, w] is read.
+        ValueError: ``smoothing`` not in [0, 0.25], ``surround`` not in [0, 1], or nothing of shape
+            [N, d, h, w] is read.
     """
 
     needs: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ from ppcls_sspcab.detector.batches import Mapped
 from ppcls_sspcab.detector.density.gaussian import GaussianDensity
 from ppcls_sspcab.detector.localize.base import Features, Localizer
 from ppcls_sspcab.detector.localize.projection import orthogonal
-from ppcls_sspcab.detector.localize.upsample import receptive_field_matrix
+from ppcls_sspcab.detector.resampling import receptive_field_matrix
 from ppcls_sspcab.registry import LOCALIZERS
 
 # What another order of the same sums may change, as a part of the largest value.

@@ -11,7 +11,7 @@ from paddle import nn
 
 from ppcls_sspcab.arch.features import BACKBONE, FeatureReader, last_layers
 from ppcls_sspcab.arch.paths import find_layer
-from ppcls_sspcab.detector.localize.upsample import mean_matrix, resizing_matrix
+from ppcls_sspcab.detector.resampling import mean_matrix, resizing_matrix
 
 Layers = list[str] | Literal["auto"]
 Grid = list[int] | Literal["auto"]

@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ppcls_sspcab.detector.localize.upsample import mean_matrix
+from ppcls_sspcab.detector.resampling import mean_matrix
 
 # Half the picture: nearer than that, large defects would be taken for their own surround.
 DEFAULT_SURROUND = 0.5

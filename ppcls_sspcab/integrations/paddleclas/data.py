@@ -9,14 +9,16 @@ from typing import Any, Literal
 import numpy as np
 import paddle
 from paddle.distributed import get_rank, get_world_size
+from pydantic import ValidationError
 
-from ppcls_sspcab.arguments import check_type
-from ppcls_sspcab.data.build import open_store, transforms_of
+from ppcls_sspcab.arguments import check_type, explain
+from ppcls_sspcab.config.schema import ToleranceSection
+from ppcls_sspcab.data.build import open_store, tolerated, transforms_of
 from ppcls_sspcab.data.loader import CatchingDataset, SampleFailure
 from ppcls_sspcab.data.split import split_good
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.data.views import CutPasteViews, SampleNumbers, another
-from ppcls_sspcab.errors import ConfigError, DataError
+from ppcls_sspcab.errors import ConfigError, DataError, did_you_mean
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.registry import DATASETS, TRANSFORMS
 
@@ -37,6 +39,7 @@ class ListedPictures(paddle.io.Dataset):
         seed: all that is random follows from it and the sample's number.
         held_out_share: share of the good pictures that is not trained on.
         cache_mb, on_error: as in section ``Global``.
+        tolerance: section ``Tolerance``; None: none. For ``train`` only.
         listing: arguments of the dataset itself (``data_root``, ``category``...).
 
     Attributes:
@@ -57,6 +60,7 @@ class ListedPictures(paddle.io.Dataset):
         held_out_share: float = 0.0,
         cache_mb: int = 2048,
         on_error: Literal["stop", "skip"] = "stop",
+        tolerance: dict[str, Any] | None = None,
         **listing: Any,
     ) -> None:
         super().__init__()
@@ -75,6 +79,7 @@ class ListedPictures(paddle.io.Dataset):
         if parts.held_out:
             self.held_out = open_store(parts.held_out, *how)
         augmentations, views = transforms_of(transform_ops, f"{key}.transform_ops")
+        augmentations = [*tolerated(_section(tolerance, f"{key}.tolerance")), *augmentations]
         self._items = CatchingDataset(
             CutPasteViews(self.store, augmentations, views, self.preprocess, seed)
         )
@@ -88,6 +93,17 @@ class ListedPictures(paddle.io.Dataset):
             return self._items[number]
         image = self.preprocess.normalize(self.store[number][None])[0]
         return image, np.array([self.store.samples[number].label], np.int64)
+
+
+def _section(tolerance: dict[str, Any] | None, key: str) -> ToleranceSection | None:
+    try:
+        return None if tolerance is None else ToleranceSection(**tolerance)
+    except ValidationError as error:
+        mistake = error.errors(include_url=False)[0]
+        name = str(mistake["loc"][0])
+        unknown = f"unknown key{did_you_mean(name, ToleranceSection.model_fields)}"
+        message = unknown if mistake["type"] == "extra_forbidden" else explain(mistake)
+        raise ConfigError(f"{key}.{name}", message) from None
 
 
 def dataset_named(name: str) -> type[ListedPictures]:

@@ -139,6 +139,7 @@ def _train_loader(config: Config) -> dict[str, Any]:
             "batch_transform_ops": [{"FlattenViews": None}],
             "seed": run.seed,
             "held_out_share": held_out_share(config),
+            "tolerance": config.Tolerance.model_dump() if config.Tolerance else None,
         },
         "sampler": {
             "name": "CutPasteSampler",

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter1d
 
-from ppcls_sspcab.detector.localize.upsample import receptive_field_matrix, upsampling_matrix
+from ppcls_sspcab.detector.resampling import receptive_field_matrix, upsampling_matrix
 
 
 @pytest.mark.parametrize(("pixels", "cells"), [(32, 8), (48, 6), (30, 7), (16, 16)])

@@ -69,7 +69,7 @@ def resizing_matrix(cells: int, wanted: int) -> np.ndarray:
 
 
 def mean_matrix(cells: int, side: int) -> np.ndarray:
-    """float32 [cells, cells]: the mean of the ``side`` (odd) cells around each, fewer at a border."""
+    """float32 [cells, cells]: the mean of ``side`` (odd) cells around each, fewer at a border."""
     apart = np.abs(np.arange(cells)[:, None] - np.arange(cells)[None, :])
     near = (apart <= side // 2).astype(np.float32)
     return near / near.sum(axis=1, keepdims=True)
