@@ -12,6 +12,7 @@ from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.data.split import held_out_share
 from ppcls_sspcab.detector.card import DEFAULT_SCORE
 from ppcls_sspcab.detector.detector import Detector
+from ppcls_sspcab.detector.scores.composite import named_section
 from ppcls_sspcab.detector.threshold.base import Threshold
 from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.registry import DENSITIES, IMAGE_SCORES, LOCALIZERS, THRESHOLDS
@@ -35,12 +36,23 @@ def score_section(config: Config) -> dict[str, Any]:
     """Section ``Score`` of the detector to fit.
 
     ``auto`` is all candidates side by side where held-out pictures choose one of them, and the
-    paper's score without such pictures.
+    first, which is the fused one, where there are none.
+
+    Raises:
+        ConfigError: ``auto`` with scores of one's own, and no held-out pictures to choose by.
     """
+    section = config.Score or DEFAULT_SCORE
+    if section.get("name") != AUTO:
+        return dict(section)
     if chooses_score(config):
         return {"name": AUTO, "scores": candidate_sections(config)}
-    section = config.Score or DEFAULT_SCORE
-    return dict(DEFAULT_SCORE if section == {"name": AUTO} else section)
+    if "scores" in section:
+        raise ConfigError(
+            "Score.scores",
+            "held-out pictures choose one of them, and there are none: set "
+            "Threshold.calibrate_on: held_out, or name one score",
+        )
+    return candidate_sections(config)[0]
 
 
 def tiling_section(config: Config) -> dict[str, Any] | None:
@@ -49,20 +61,29 @@ def tiling_section(config: Config) -> dict[str, Any] | None:
 
 
 def candidate_sections(config: Config) -> list[dict[str, Any]]:
-    """Sections of the image scores that ``auto`` chooses from.
+    """Sections of the image scores that ``auto`` chooses from, its own ``scores`` if it has some.
 
-    The fused one stands first, which is taken unless another is clearly better: where nothing
-    tells the scores apart, none should decide alone.
+    The first is taken unless another is clearly better. By default that is the fused one: where
+    nothing tells the scores apart, none should decide alone.
+
+    Raises:
+        ConfigError: ``scores`` is no list of two sections or more, or a section has no name.
     """
+    own = (config.Score or {}).get("scores")
+    if own is not None:
+        if not isinstance(own, list) or len(own) < 2:
+            raise ConfigError("Score.scores", "must be a list of two scores or more")
+        return [named_section(item, f"Score.scores.{index}") for index, item in enumerate(own)]
     has_map = bool(config.Localize)
-    parts = ["place_max", "logit"]
-    names = ["map_max"] * has_map + ["embedding", "embedding_max", "place_max", "logit"]
+    parts = ["place_gaussian"] + ["map_max"] * has_map + ["logit"]
+    names = ["place_gaussian"] + ["map_max"] * has_map
+    names += ["patch_bank", "embedding", "embedding_max", "place_max", "logit"]
     return [{"name": "fused", "parts": parts}, *({"name": name} for name in names)]
 
 
 def chooses_score(config: Config) -> bool:
     """Whether held-out pictures choose the image score."""
-    return config.Score == {"name": AUTO} and held_out_share(config) > 0
+    return (config.Score or {}).get("name") == AUTO and held_out_share(config) > 0
 
 
 def build_threshold(config: Config) -> Threshold:

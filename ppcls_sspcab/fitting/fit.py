@@ -93,7 +93,7 @@ def fit_detector(
         if held_out is not None and chooses_score(config):
             aurocs = score_aurocs(detector, config, held_out, parts)
             chosen = chosen_score(aurocs)
-            section = next(one for one in candidate_sections(config) if one["name"] == chosen)
+            section = candidate_sections(config)[list(aurocs).index(chosen)]
             detector.image_score, parts = detector.image_score.candidates(parts)[chosen]
         good_scores = combine(detector.image_score, parts)
         calibration = _calibrate(detector, threshold, config, good_scores)

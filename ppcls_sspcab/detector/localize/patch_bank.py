@@ -28,8 +28,8 @@ class PatchBank(PlaceLocalizer):
         grid: (h, w) of the places, or ``auto``: one for 16 x 16 pixels or so, at most 1024.
         neighbourhood: side of the square of places whose mean is taken first, odd.
         smoothing: standard deviation of the upsampling's Gaussian, as a share of the shorter side.
-        surround: side of the square around a place whose mean distance is taken off, as a share of
-            the picture's; 0 takes nothing off.
+        surround: share of the mean distance around a place, over half the picture's side, that is
+            taken off the place's own, from 0 to 1.
 
     Raises:
         ValueError: a value out of range.

@@ -12,12 +12,14 @@ from ppcls_sspcab.detector.batches import Mapped
 from ppcls_sspcab.detector.density.base import MAX_SCORE
 from ppcls_sspcab.detector.fitted import FittedLayer
 from ppcls_sspcab.detector.moments import Moments
-from ppcls_sspcab.detector.places.gaussian_fit import Fit, estimate, likeliest_fit
+from ppcls_sspcab.detector.places.gaussian_fit import estimate, shares_mean
 from ppcls_sspcab.detector.places.principal import principal_axes
 
 Channels = int | Literal["auto"]
 AUTO_CHANNELS = 256
-DEFAULT_RANK = 32
+DEFAULT_RANK = 64
+# The likelihood of good pictures asks for more on textures, where defects are then lost.
+DEFAULT_SHRINKAGE = 0.35
 FOLDS = 4
 # Places that the choice is made on, evenly spread: neighbours are nearly equal.
 TRIED_PLACES = 32
@@ -27,9 +29,9 @@ class PlaceGaussians(FittedLayer):
     """Mahalanobis distance of each place's features from those of good pictures there.
 
     Features are projected to their principal axes over all places of good pictures. Each place has
-    a mean and a covariance, which is shrunk towards the covariance of all places; the mean may be
-    one for all places, as suits a texture. Cross-validation decides both, by the likelihood of the
-    good pictures that are left out of the fit; so ten pictures suffice. All is fitted by
+    a mean and a covariance, which is shrunk towards the covariance of all places, so ten pictures
+    suffice; the mean may be one for all places, as suits a texture, which cross-validation decides
+    by the likelihood of the good pictures that are left out of the fit. All is fitted by
     accumulated moments: exactly, to any number of pictures, in two passes over them.
 
     Args:
@@ -37,6 +39,7 @@ class PlaceGaussians(FittedLayer):
         channels: d <= C, the number of principal axes; ``auto`` is 256, or C where that is less.
         rank: r, directions in which a place has a variance of its own; in all others of the d it
             has their mean, so that a place takes d * r numbers instead of d * d.
+        shrinkage: share of the covariance of all places in that of each, in (0, 1].
 
     Buffers, float32: ``projection`` [C, d], ``mean`` [L or 1, d], ``scale`` [L, 1] and
     ``directions`` [L, d, r] for L places.
@@ -51,7 +54,11 @@ class PlaceGaussians(FittedLayer):
     directions: paddle.Tensor
 
     def __init__(
-        self, shape: Sequence[int], channels: Channels = "auto", rank: int = DEFAULT_RANK
+        self,
+        shape: Sequence[int],
+        channels: Channels = "auto",
+        rank: int = DEFAULT_RANK,
+        shrinkage: float = DEFAULT_SHRINKAGE,
     ) -> None:
         total, height, width = shape
         size = min(AUTO_CHANNELS, total) if channels == "auto" else channels
@@ -59,7 +66,10 @@ class PlaceGaussians(FittedLayer):
             raise ValueError(f"channels must lie in 1..{total}, not {channels}")
         if rank < 1:
             raise ValueError(f"rank must be at least 1, not {rank}")
+        if not 0 < shrinkage <= 1:
+            raise ValueError(f"shrinkage must lie in (0, 1], not {shrinkage}")
         super().__init__()
+        self.shrinkage = shrinkage
         self.shape = (total, height, width)
         self.axes = size
         self.rank = min(rank, size)
@@ -86,8 +96,8 @@ class PlaceGaussians(FittedLayer):
         axes = principal_axes(points, self.axes)
         moments, folds = self._moments(Mapped(lambda found: found @ axes, points))
         self.require_pictures(moments.count)
-        fit: Fit = likeliest_fit(folds)
-        found = estimate(moments, fit, self.rank)
+        shared_mean = shares_mean(folds, self.shrinkage)
+        found = estimate(moments, shared_mean, self.shrinkage, self.rank)
         self.load_arrays({**found._asdict(), "projection": axes @ found.projection})
 
     def _points(self, cells: np.ndarray) -> np.ndarray:

@@ -10,21 +10,6 @@ import numpy as np
 from ppcls_sspcab.detector.density.base import RELATIVE_FLOOR
 from ppcls_sspcab.detector.moments import Moments
 
-# Values of ``Fit.shrinkage`` that are tried; 1 is one covariance for all places.
-SHRINKAGES = (0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 0.95, 1.0)
-
-
-class Fit(NamedTuple):
-    """What :func:`likeliest_fit` chooses.
-
-    Attributes:
-        shared_mean: one mean for all places (a texture) or one for each (an object).
-        shrinkage: share of the covariance of all places in that of each place, in [0, 1].
-    """
-
-    shared_mean: bool
-    shrinkage: float
-
 
 class Estimate(NamedTuple):
     """The squared distance of x at place l is ``|y|^2 - |directions[l]^T y|^2``, with
@@ -41,38 +26,39 @@ class Estimate(NamedTuple):
     directions: np.ndarray
 
 
-def likeliest_fit(folds: Sequence[Moments]) -> Fit:
-    """The fit under which left-out pictures are likeliest, by cross-validation.
+def shares_mean(folds: Sequence[Moments], shrinkage: float) -> bool:
+    """Whether left-out pictures are likelier under one mean for all places, as of a texture.
 
     Args:
         folds: moments of each fold's points, of the same places about the same origin; two or
             more, none without a picture.
+        shrinkage: as of :func:`estimate`.
     """
-    fits = [Fit(shared, shrinkage) for shared in (False, True) for shrinkage in SHRINKAGES]
     whole = folds[0]
     for fold in folds[1:]:
         whole = whole.merge(fold)
-    costs = np.zeros(len(fits))
+    apart, shared = 0.0, 0.0
     for left_out in folds:
         fitted = whole.merge(left_out, sign=-1)
-        costs += np.concatenate([_costs(fitted, left_out, shared) for shared in (False, True)])
-    return fits[int(np.argmin(costs))]
+        apart += cost(fitted, left_out, shrinkage, shared_mean=False)
+        shared += cost(fitted, left_out, shrinkage, shared_mean=True)
+    return shared < apart
 
 
-def estimate(moments: Moments, fit: Fit, rank: int) -> Estimate:
-    """The Gaussians of all places.
+def estimate(moments: Moments, shared_mean: bool, shrinkage: float, rank: int) -> Estimate:
+    """The Gaussians of all places, each with a mean of its own or all with one.
 
     Each covariance is ``(1 - shrinkage) * own + shrinkage * shared``. In the axes in which the
     shared one is the identity, own is kept along its ``rank`` directions of most variance and is
     alike in all others, with the mean of their variances (Tipping and Bishop, "Probabilistic
     Principal Component Analysis", 1999, section 3.2).
     """
-    mean, whitening, own = _whitened(moments, fit.shared_mean)
+    mean, whitening, own = _whitened(moments, shared_mean)
     size = own.shape[1]
-    rank = min(rank, size) if fit.shrinkage < 1 else 1  # none has one of its own then
+    rank = min(rank, size) if shrinkage < 1 else 1  # none has one of its own then
     values, vectors = np.linalg.eigh(own)
     values, vectors = values[:, ::-1].clip(0), vectors[:, :, ::-1]
-    variances = (1 - fit.shrinkage) * values + fit.shrinkage
+    variances = (1 - shrinkage) * values + shrinkage
     rest = variances[:, rank:].mean(axis=1) if rank < size else variances[:, -1]
     scale = 1 / np.sqrt(rest)[:, None]
     kept = np.sqrt((1 - rest[:, None] / variances[:, :rank]).clip(0))
@@ -95,8 +81,8 @@ def _whitened(moments: Moments, shared_mean: bool) -> tuple[np.ndarray, np.ndarr
     return mean, whitening, np.matmul(np.matmul(whitening.T, own), whitening)
 
 
-def _costs(fitted: Moments, left_out: Moments, shared_mean: bool) -> np.ndarray:
-    """Minus the log likelihood of left-out points for each shrinkage, but for a constant.
+def cost(fitted: Moments, left_out: Moments, shrinkage: float, shared_mean: bool) -> float:
+    """Minus the log likelihood of left-out points, but for a constant.
 
     Where the covariance of all places is the identity, a shrunk one has the eigenvectors of the
     place's own, whatever the shrinkage.
@@ -104,12 +90,8 @@ def _costs(fitted: Moments, left_out: Moments, shared_mean: bool) -> np.ndarray:
     mean, whitening, own = _whitened(fitted, shared_mean)
     values, vectors = np.linalg.eigh(own)
     axes = np.matmul(whitening, vectors)
-    squares = np.einsum("lde,ldf,lfe->le", axes, left_out.scatter(mean), axes, optimize=True)
-    points = left_out.count * len(own)
-    log_volume = np.log(np.diagonal(whitening)).sum() * points
-    costs = []
-    for shrinkage in SHRINKAGES:
-        variances = (1 - shrinkage) * values.clip(0) + shrinkage
-        log_variances = np.log(variances).sum() * left_out.count
-        costs.append(0.5 * (np.sum(squares / variances) + log_variances) - log_volume)
-    return np.array(costs)
+    squares = np.sum(axes * np.matmul(left_out.scatter(mean), axes), axis=1)
+    variances = (1 - shrinkage) * values.clip(0) + shrinkage
+    log_volume = np.log(np.diagonal(whitening)).sum() * len(own)
+    log_variances = np.log(variances).sum() - 2 * log_volume
+    return float(0.5 * (np.sum(squares / variances) + log_variances * left_out.count))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import paddle
 from paddle import nn
 
 from ppcls_sspcab.detector.scores.base import DensityFactory, ImageScore
-from ppcls_sspcab.detector.scores.composite import CompositeScore
+from ppcls_sspcab.detector.scores.composite import CompositeScore, named_section
 from ppcls_sspcab.registry import IMAGE_SCORES
 
 
@@ -20,7 +21,7 @@ class ScoreCandidates(CompositeScore):
     Until then its score is that of the first.
 
     Args:
-        scores: sections of the candidates, each of another name.
+        scores: names or sections of the candidates.
     """
 
     def __init__(
@@ -28,10 +29,10 @@ class ScoreCandidates(CompositeScore):
         density: DensityFactory,
         network: nn.Layer,
         image_size: list[int],
-        scores: list[dict[str, Any]],
+        scores: list[str | dict[str, Any]],
     ) -> None:
         super().__init__(density, network, image_size, scores, "Score.scores")
-        self._names = [section["name"] for section in scores]
+        self._names = candidate_names([named_section(one, "Score.scores") for one in scores])
 
     def candidates(self, parts: np.ndarray) -> dict[str, tuple[ImageScore, np.ndarray]]:
         ends = np.cumsum([member.part_count for member in self.members])
@@ -44,3 +45,17 @@ class ScoreCandidates(CompositeScore):
 
     def combine(self, parts: paddle.Tensor) -> paddle.Tensor:
         return self.members[0].combine(parts[:, : self.members[0].part_count])
+
+
+def candidate_names(sections: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A name for each candidate: its score's, with its arguments where several have that."""
+    names = [section["name"] for section in sections]
+    return [
+        name if names.count(name) == 1 else _with_arguments(section)
+        for name, section in zip(names, sections, strict=True)
+    ]
+
+
+def _with_arguments(section: Mapping[str, Any]) -> str:
+    arguments = [f"{key}={value}" for key, value in section.items() if key != "name"]
+    return f"{section['name']}({', '.join(arguments)})"

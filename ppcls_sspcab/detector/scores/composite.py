@@ -10,7 +10,21 @@ import paddle
 from paddle import nn
 
 from ppcls_sspcab.detector.scores.base import DensityFactory, Features, ImageScore
+from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.registry import IMAGE_SCORES
+
+
+def named_section(item: str | Mapping[str, Any], key: str) -> dict[str, Any]:
+    """A score that a list names, as a section: ``logit`` is ``{name: logit}``.
+
+    Raises:
+        ConfigError: it is neither a name nor a section with one.
+    """
+    if isinstance(item, str):
+        return {"name": item}
+    if not isinstance(item, Mapping) or not isinstance(item.get("name"), str):
+        raise ConfigError(key, "must be the name of a score, or a section with a name")
+    return dict(item)
 
 
 class CompositeScore(ImageScore):
@@ -21,7 +35,7 @@ class CompositeScore(ImageScore):
 
     Args:
         density, network, image_size: what the members are built with.
-        sections: of the members, ``{name: ..., argument: value}`` each.
+        sections: of the members, names or ``{name: ..., argument: value}``.
         key: key of the sections in the configuration, for errors.
 
     Attributes:
@@ -33,14 +47,16 @@ class CompositeScore(ImageScore):
         density: DensityFactory,
         network: nn.Layer,
         image_size: list[int],
-        sections: Sequence[Mapping[str, Any]],
+        sections: Sequence[str | Mapping[str, Any]],
         key: str,
     ) -> None:
         super().__init__()
         known = {"density": density, "network": network, "image_size": image_size}
         self.members = nn.LayerList(
             [
-                IMAGE_SCORES.build(section, f"{key}.{index}", **known)
+                IMAGE_SCORES.build(
+                    named_section(section, f"{key}.{index}"), f"{key}.{index}", **known
+                )
                 for index, section in enumerate(sections)
             ]
         )

@@ -9,7 +9,7 @@ import paddle
 from paddle import nn
 
 from ppcls_sspcab.detector.scores.base import DensityFactory
-from ppcls_sspcab.detector.scores.composite import CompositeScore
+from ppcls_sspcab.detector.scores.composite import CompositeScore, named_section
 from ppcls_sspcab.detector.threshold.calibration import spread
 from ppcls_sspcab.registry import IMAGE_SCORES
 
@@ -44,10 +44,12 @@ class FusedScore(CompositeScore):
     ) -> None:
         if len(parts) < 2:
             raise ValueError(f"parts must name at least two scores, not {parts}")
-        sections = [{"name": part} if isinstance(part, str) else part for part in parts]
-        if any(section.get("name") == "fused" for section in sections):
-            raise ValueError("a part cannot be 'fused' itself")
-        super().__init__(density, network, image_size, sections, "Score.parts")
+        for index, part in enumerate(parts):
+            key = f"Score.parts.{index}"
+            kind = IMAGE_SCORES.get(named_section(part, key)["name"], f"{key}.name")
+            if issubclass(kind, CompositeScore):
+                raise ValueError("a part cannot be made of several scores, as 'fused' is")
+        super().__init__(density, network, image_size, parts, "Score.parts")
         self.declare({"median": (len(parts),), "spread": (len(parts),)})
         self._by_mean = combine == "mean"
 

@@ -6,7 +6,12 @@ from collections.abc import Sequence
 
 from paddle import nn
 
-from ppcls_sspcab.detector.places.gaussian import DEFAULT_RANK, Channels, PlaceGaussians
+from ppcls_sspcab.detector.places.gaussian import (
+    DEFAULT_RANK,
+    DEFAULT_SHRINKAGE,
+    Channels,
+    PlaceGaussians,
+)
 from ppcls_sspcab.detector.places.neighbourhood import Grid, Layers, NeighbourhoodFeatures
 from ppcls_sspcab.detector.places.surround import DEFAULT_SURROUND
 from ppcls_sspcab.detector.scores.places import PlaceScore
@@ -23,7 +28,7 @@ class PlaceGaussianScore(PlaceScore):
 
     Args:
         layers: paths of layers of the backbone, or ``auto``: the last ones of stride 8 and 16.
-        channels, rank, grid, neighbourhood, surround: as of ``FeatureGaussian``.
+        channels, rank, shrinkage, grid, neighbourhood, surround: as of ``FeatureGaussian``.
 
     Raises:
         ValueError: a value out of range.
@@ -37,9 +42,12 @@ class PlaceGaussianScore(PlaceScore):
         layers: Layers = "auto",
         channels: Channels = "auto",
         rank: int = DEFAULT_RANK,
+        shrinkage: float = DEFAULT_SHRINKAGE,
         grid: Grid = "auto",
         neighbourhood: int = 3,
         surround: float = DEFAULT_SURROUND,
     ) -> None:
         features = NeighbourhoodFeatures(network, image_size, layers, grid, neighbourhood, "Score")
-        super().__init__(features, PlaceGaussians(features.shape, channels, rank), surround)
+        super().__init__(
+            features, PlaceGaussians(features.shape, channels, rank, shrinkage), surround
+        )

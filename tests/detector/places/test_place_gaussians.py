@@ -9,9 +9,9 @@ from scipy.spatial.distance import mahalanobis
 from scipy.stats import multivariate_normal
 
 from ppcls_sspcab.detector.moments import Moments
-from ppcls_sspcab.detector.places import gaussian, gaussian_fit
+from ppcls_sspcab.detector.places import gaussian
 from ppcls_sspcab.detector.places.gaussian import PlaceGaussians
-from ppcls_sspcab.detector.places.gaussian_fit import SHRINKAGES, Fit, likeliest_fit
+from ppcls_sspcab.detector.places.gaussian_fit import cost, shares_mean
 from ppcls_sspcab.errors import DataError, ModelError
 
 SHAPE = (5, 4, 6)
@@ -27,26 +27,31 @@ def cells(count: int, seed: int = 0) -> np.ndarray:
     )
 
 
-def covariances(good: np.ndarray, fit: Fit) -> tuple[np.ndarray, np.ndarray]:
+def covariances(
+    good: np.ndarray, shared_mean: bool, shrinkage: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Means [h, w, d] and covariances [h, w, d, d] by the direct formula."""
     points = good.astype(np.float64).transpose(2, 3, 0, 1)
     means = points.mean(axis=2)
-    if fit.shared_mean:
+    if shared_mean:
         means = np.broadcast_to(means.mean(axis=(0, 1)), means.shape)
     centred = points - means[:, :, None]
-    freedom = len(good) if fit.shared_mean else len(good) - 1
+    freedom = len(good) if shared_mean else len(good) - 1
     own = np.einsum("hwnc,hwnd->hwcd", centred, centred) / freedom
-    return means, (1 - fit.shrinkage) * own + fit.shrinkage * own.mean(axis=(0, 1))
+    return means, (1 - shrinkage) * own + shrinkage * own.mean(axis=(0, 1))
 
 
-@pytest.mark.parametrize("fit", [Fit(False, 0.3), Fit(False, 1.0), Fit(True, 1.0), Fit(True, 0.5)])
-def test_distances_are_those_of_scipy(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gaussian, "likeliest_fit", lambda folds: fit)
-    layer = PlaceGaussians(SHAPE, rank=5)
+@pytest.mark.parametrize("shared_mean", [False, True])
+@pytest.mark.parametrize("shrinkage", [0.3, 1.0])
+def test_distances_are_those_of_scipy(
+    shared_mean: bool, shrinkage: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gaussian, "shares_mean", lambda folds, _: shared_mean)
+    layer = PlaceGaussians(SHAPE, rank=5, shrinkage=shrinkage)
     good, others = cells(12), cells(3, seed=9)
     layer.fit_batches([good[:1], good[1:8], good[8:]])
     found = layer(paddle.to_tensor(others)).numpy()
-    means, covariance = covariances(good, fit)
+    means, covariance = covariances(good, shared_mean, shrinkage)
     for place in np.ndindex(*SHAPE[1:]):
         inverse = np.linalg.inv(covariance[place])
         for picture in range(3):
@@ -58,12 +63,12 @@ def test_distances_are_those_of_scipy(fit: Fit, monkeypatch: pytest.MonkeyPatch)
 def test_directions_left_out_have_the_mean_of_their_variances(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gaussian, "likeliest_fit", lambda folds: Fit(False, 0.3))
-    layer = PlaceGaussians(SHAPE, rank=2)
+    monkeypatch.setattr(gaussian, "shares_mean", lambda folds, _: False)
+    layer = PlaceGaussians(SHAPE, rank=2, shrinkage=0.3)
     good, others = cells(12), cells(3, seed=9)
     layer.fit_batches([good])
     found = layer(paddle.to_tensor(others)).numpy()
-    means, own = covariances(good, Fit(False, 0.0))
+    means, own = covariances(good, False, 0.0)
     shared = own.mean(axis=(0, 1))
     whitening = np.linalg.inv(np.linalg.cholesky(shared)).T
     for place in np.ndindex(*SHAPE[1:]):
@@ -91,15 +96,11 @@ def folds(points: np.ndarray) -> list[Moments]:
     return made
 
 
-def test_good_pictures_decide_what_the_places_share() -> None:
+def test_good_pictures_decide_whether_places_share_a_mean() -> None:
     rng = np.random.default_rng(0)
     texture = rng.normal(size=(30, 40, 4))
-    assert likeliest_fit(folds(texture)).shared_mean
-    assert likeliest_fit(folds(texture)).shrinkage > 0.9
-    part = texture + 5 * rng.normal(size=(30, 1, 4))
-    assert not likeliest_fit(folds(part)).shared_mean
-    stretched = part * np.exp(2 * rng.normal(size=(30, 1, 4)))
-    assert likeliest_fit(folds(stretched)).shrinkage < 0.5
+    assert shares_mean(folds(texture), 0.35)
+    assert not shares_mean(folds(texture + 5 * rng.normal(size=(30, 1, 4))), 0.35)
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -109,9 +110,10 @@ def test_the_likelihood_is_that_of_scipy(shared: bool) -> None:
     moments = [Moments(fitted.mean(axis=1)) for _ in range(2)]
     moments[0].add(fitted)
     moments[1].add(left_out)
-    found = gaussian_fit._costs(moments[0], moments[1], shared)
+    shrinkages = (0.1, 0.5, 1.0)
+    found = [cost(*moments, shrinkage, shared) for shrinkage in shrinkages]
     expected = []
-    for shrinkage in SHRINKAGES:
+    for shrinkage in shrinkages:
         means = fitted.mean(axis=1)
         means = np.tile(means.mean(axis=0), (5, 1)) if shared else means
         centred = fitted - means[:, None]
@@ -159,3 +161,5 @@ def test_wrong_input_is_refused() -> None:
         PlaceGaussians(SHAPE, channels=25)
     with pytest.raises(ValueError, match="rank"):
         PlaceGaussians(SHAPE, rank=0)
+    with pytest.raises(ValueError, match="shrinkage"):
+        PlaceGaussians(SHAPE, shrinkage=0.0)

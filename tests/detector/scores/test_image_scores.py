@@ -147,7 +147,7 @@ def test_candidates_are_each_what_they_are_alone() -> None:
 def test_wrong_sections_are_named() -> None:
     with pytest.raises(ConfigError, match="at least two"):
         build({"name": "fused", "parts": ["logit"]})
-    with pytest.raises(ConfigError, match="cannot be 'fused'"):
+    with pytest.raises(ConfigError, match="cannot be made of several"):
         build({"name": "fused", "parts": ["logit", "fused"]})
     with pytest.raises(ConfigError, match="did you mean 'map_max'"):
         build({"name": "map_mox"})
