@@ -74,29 +74,6 @@ class Moments:
                 setattr(joined, name, value + sign * getattr(other, name))
         return joined
 
-    def sums(self) -> np.ndarray:
-        """All sums as one float64 vector, for ranks to add; :meth:`load_sums` takes it back."""
-        values = [value for name, value in vars(self).items() if name != "origin"]
-        return np.concatenate([np.ravel(value) for value in values])
-
-    def load_sums(self, sums: np.ndarray) -> None:
-        """Sets what :meth:`sums` gave."""
-        start = 0
-        for name, value in list(vars(self).items()):
-            if name != "origin":
-                part = sums[start : start + np.size(value)]
-                setattr(self, name, int(part[0]) if name == "count" else part.reshape(value.shape))
-                start += np.size(value)
-
-    def pooled(self) -> Moments:
-        """The points of all groups as those of one."""
-        origin = self.origin.mean(axis=0, keepdims=True)
-        moved = self._about(self.origin - origin)
-        joined = Moments(origin)
-        joined.count = self.count * len(self.origin)
-        joined.first, joined.second = (value.sum(axis=0, keepdims=True) for value in moved)
-        return joined
-
     @property
     def mean(self) -> np.ndarray:
         """float64 [L, d]."""

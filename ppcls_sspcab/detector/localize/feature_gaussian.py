@@ -11,10 +11,10 @@ from ppcls_sspcab.detector.localize.places import PlaceLocalizer
 from ppcls_sspcab.detector.places.gaussian import (
     DEFAULT_RANK,
     DEFAULT_SHRINKAGE,
-    Channels,
     PlaceGaussians,
 )
 from ppcls_sspcab.detector.places.neighbourhood import Grid, Layers, NeighbourhoodFeatures
+from ppcls_sspcab.detector.places.principal import Channels
 from ppcls_sspcab.detector.places.surround import DEFAULT_SURROUND
 from ppcls_sspcab.registry import LOCALIZERS
 

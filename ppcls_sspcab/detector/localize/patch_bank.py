@@ -10,6 +10,7 @@ from ppcls_sspcab.detector.localize.base import DEFAULT_SMOOTHING
 from ppcls_sspcab.detector.localize.places import PlaceLocalizer
 from ppcls_sspcab.detector.places.bank import MemoryBank
 from ppcls_sspcab.detector.places.neighbourhood import Grid, Layers, NeighbourhoodFeatures
+from ppcls_sspcab.detector.places.principal import Channels
 from ppcls_sspcab.detector.places.surround import DEFAULT_SURROUND
 from ppcls_sspcab.registry import LOCALIZERS
 
@@ -22,7 +23,8 @@ class PatchBank(PlaceLocalizer):
 
     Args:
         layers: paths of layers of the backbone, or ``auto``: the last ones of stride 8 and 16.
-        channels: principal axes that features are projected to, at most the layers' channels.
+        channels: principal axes that features are projected to, at most the layers' channels;
+            ``auto`` is 128, or all where they are fewer.
         size: patches that the bank keeps, of 40,000 candidates.
         position: weight of a place's row and column against its features.
         grid: (h, w) of the places, or ``auto``: one for 16 x 16 pixels or so, at most 1024.
@@ -41,7 +43,7 @@ class PatchBank(PlaceLocalizer):
         network: nn.Layer,
         image_size: Sequence[int],
         layers: Layers = "auto",
-        channels: int = 128,
+        channels: Channels = "auto",
         size: int = 2000,
         position: float = 0.0,
         grid: Grid = "auto",

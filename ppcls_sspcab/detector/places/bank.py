@@ -10,10 +10,11 @@ import paddle
 from ppcls_sspcab.detector.batches import Mapped, sampled
 from ppcls_sspcab.detector.density.base import MAX_SCORE
 from ppcls_sspcab.detector.fitted import FittedLayer
-from ppcls_sspcab.detector.places.principal import principal_axes
+from ppcls_sspcab.detector.places.principal import axis_count, principal_axes
 
 # Places that a coreset is chosen from, and those whose distances are computed at once.
 MOST_CANDIDATES = 40_000
+AUTO_CHANNELS = 128
 _BLOCK = 8192
 
 
@@ -25,7 +26,8 @@ class MemoryBank(FittedLayer):
 
     Args:
         shape: (C, h, w) of the features of a picture.
-        axes: d <= C, principal axes that they are projected to.
+        channels: d <= C, principal axes that they are projected to; ``auto`` is 128, or C where
+            that is less.
         size: patches that the bank keeps.
         position: weight of a place's row and column, from 0 to 1 across the picture, against its
             features, whose mean squared length is 1; 0 finds a neighbour anywhere.
@@ -39,19 +41,20 @@ class MemoryBank(FittedLayer):
     projection: paddle.Tensor
     bank: paddle.Tensor
 
-    def __init__(self, shape: Sequence[int], axes: int, size: int, position: float = 0.0) -> None:
-        channels, height, width = shape
-        if not 1 <= axes <= channels:
-            raise ValueError(f"channels must lie in 1..{channels}, not {axes}")
+    def __init__(
+        self, shape: Sequence[int], channels: Channels, size: int, position: float = 0.0
+    ) -> None:
+        total, height, width = shape
+        axes = axis_count(channels, total, AUTO_CHANNELS)
         if size < 1:
             raise ValueError(f"size must be at least 1, not {size}")
         if position < 0:
             raise ValueError(f"position must not be negative, not {position}")
         super().__init__()
-        self.shape, self.axes, self.size = (channels, height, width), axes, size
+        self.shape, self.axes, self.size = (total, height, width), axes, size
         where = position * grid_positions(height, width)
         self.register_buffer("positions", paddle.to_tensor(where))
-        self.declare({"projection": (channels, axes), "bank": (None, axes + 2)})
+        self.declare({"projection": (total, axes), "bank": (None, axes + 2)})
 
     def fit_batches(self, cells: Iterable[np.ndarray]) -> None:
         """Fills the bank.

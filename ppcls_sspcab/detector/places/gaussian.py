@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 import numpy as np
 import paddle
@@ -13,16 +12,15 @@ from ppcls_sspcab.detector.density.base import MAX_SCORE
 from ppcls_sspcab.detector.fitted import FittedLayer
 from ppcls_sspcab.detector.moments import Moments
 from ppcls_sspcab.detector.places.gaussian_fit import estimate, shares_mean
-from ppcls_sspcab.detector.places.principal import principal_axes
+from ppcls_sspcab.detector.places.principal import Channels, axis_count, principal_axes
 
-Channels = int | Literal["auto"]
 AUTO_CHANNELS = 256
 DEFAULT_RANK = 64
 # The likelihood of good pictures asks for more on textures, where defects are then lost.
 DEFAULT_SHRINKAGE = 0.35
 FOLDS = 4
 # Places that the choice is made on, evenly spread: neighbours are nearly equal.
-TRIED_PLACES = 32
+TRIED_PLACES = 16
 
 
 class PlaceGaussians(FittedLayer):
@@ -61,9 +59,7 @@ class PlaceGaussians(FittedLayer):
         shrinkage: float = DEFAULT_SHRINKAGE,
     ) -> None:
         total, height, width = shape
-        size = min(AUTO_CHANNELS, total) if channels == "auto" else channels
-        if not 1 <= size <= total:
-            raise ValueError(f"channels must lie in 1..{total}, not {channels}")
+        size = axis_count(channels, total, AUTO_CHANNELS)
         if rank < 1:
             raise ValueError(f"rank must be at least 1, not {rank}")
         if not 0 < shrinkage <= 1:

@@ -82,16 +82,12 @@ def _whitened(moments: Moments, shared_mean: bool) -> tuple[np.ndarray, np.ndarr
 
 
 def cost(fitted: Moments, left_out: Moments, shrinkage: float, shared_mean: bool) -> float:
-    """Minus the log likelihood of left-out points, but for a constant.
-
-    Where the covariance of all places is the identity, a shrunk one has the eigenvectors of the
-    place's own, whatever the shrinkage.
-    """
+    """Minus the log likelihood of left-out points, but for a constant."""
     mean, whitening, own = _whitened(fitted, shared_mean)
-    values, vectors = np.linalg.eigh(own)
-    axes = np.matmul(whitening, vectors)
-    squares = np.sum(axes * np.matmul(left_out.scatter(mean), axes), axis=1)
-    variances = (1 - shrinkage) * values.clip(0) + shrinkage
+    size = own.shape[1]
+    covariance = (1 - shrinkage) * own + shrinkage * np.eye(size)
+    scatter = np.matmul(np.matmul(whitening.T, left_out.scatter(mean)), whitening)
+    squares = np.sum(np.linalg.inv(covariance) * scatter)
     log_volume = np.log(np.diagonal(whitening)).sum() * len(own)
-    log_variances = np.log(variances).sum() - 2 * log_volume
-    return float(0.5 * (np.sum(squares / variances) + log_variances * left_out.count))
+    log_variances = np.linalg.slogdet(covariance)[1].sum() - 2 * log_volume
+    return float(0.5 * (squares + log_variances * left_out.count))

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 
 from ppcls_sspcab.detector.batches import Mapped
 from ppcls_sspcab.detector.moments import Moments
+
+Channels = int | Literal["auto"]
+
+
+def axis_count(channels: Channels, total: int, usual: int) -> int:
+    """How many axes ``channels`` asks for; ``auto``: ``usual``, or all where they are fewer.
+
+    Raises:
+        ValueError: none, or more than the ``total`` of the features.
+    """
+    if channels == "auto":
+        return min(usual, total)
+    if not 1 <= channels <= total:
+        raise ValueError(f"channels must lie in 1..{total}, not {channels}")
+    return channels
 
 
 def principal_axes(batches: Iterable[np.ndarray], count: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from paddle import nn
 
 from ppcls_sspcab.detector.places.bank import MemoryBank
 from ppcls_sspcab.detector.places.neighbourhood import Grid, Layers, NeighbourhoodFeatures
+from ppcls_sspcab.detector.places.principal import Channels
 from ppcls_sspcab.detector.places.surround import DEFAULT_SURROUND
 from ppcls_sspcab.detector.scores.places import PlaceScore
 from ppcls_sspcab.registry import IMAGE_SCORES
@@ -33,7 +34,7 @@ class PatchBankScore(PlaceScore):
         network: nn.Layer,
         image_size: Sequence[int],
         layers: Layers = "auto",
-        channels: int = 128,
+        channels: Channels = "auto",
         size: int = 2000,
         position: float = 0.0,
         grid: Grid = "auto",

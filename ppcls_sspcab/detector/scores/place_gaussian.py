@@ -9,10 +9,10 @@ from paddle import nn
 from ppcls_sspcab.detector.places.gaussian import (
     DEFAULT_RANK,
     DEFAULT_SHRINKAGE,
-    Channels,
     PlaceGaussians,
 )
 from ppcls_sspcab.detector.places.neighbourhood import Grid, Layers, NeighbourhoodFeatures
+from ppcls_sspcab.detector.places.principal import Channels
 from ppcls_sspcab.detector.places.surround import DEFAULT_SURROUND
 from ppcls_sspcab.detector.scores.places import PlaceScore
 from ppcls_sspcab.registry import IMAGE_SCORES

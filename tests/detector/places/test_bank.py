@@ -30,7 +30,7 @@ def located(bank: MemoryBank, found: np.ndarray, position: float) -> np.ndarray:
 
 @pytest.mark.parametrize("position", [0.0, 2.0])
 def test_distances_are_those_of_the_nearest_neighbour(position: float) -> None:
-    bank = MemoryBank(SHAPE, axes=4, size=10_000, position=position)
+    bank = MemoryBank(SHAPE, channels=4, size=10_000, position=position)
     good, others = cells(9), cells(3, seed=1)
     bank.fit_batches([good[:5], good[5:]])
     reference = NearestNeighbors(n_neighbors=1).fit(located(bank, good, position))
@@ -42,7 +42,7 @@ def test_distances_are_those_of_the_nearest_neighbour(position: float) -> None:
 
 
 def test_features_have_a_mean_squared_length_of_one() -> None:
-    bank = MemoryBank(SHAPE, axes=6, size=10_000)
+    bank = MemoryBank(SHAPE, channels=6, size=10_000)
     bank.fit_batches([cells(9)])
     lengths = np.sum(located(bank, cells(9), 0.0) ** 2, axis=1)
     assert lengths.mean() == pytest.approx(1, rel=1e-4)
@@ -63,19 +63,19 @@ def test_the_coreset_is_greedy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_candidates_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bank_module, "MOST_CANDIDATES", 60)  # three pictures of twenty places
-    bank = MemoryBank(SHAPE, axes=4, size=10_000)
+    bank = MemoryBank(SHAPE, channels=4, size=10_000)
     bank.fit_batches([cells(4), cells(9, seed=1)])
     assert len(bank.bank) <= 60
 
 
 def test_what_nothing_can_be_fitted_to_is_refused() -> None:
-    bank = MemoryBank(SHAPE, axes=4, size=10)
+    bank = MemoryBank(SHAPE, channels=4, size=10)
     with pytest.raises(DataError, match="at least 2"):
         bank.fit_batches([cells(1)])
     with pytest.raises(ModelError, match="not finite"):
         bank.fit_batches([np.full((2, *SHAPE), np.nan, np.float32)])
-    for wrong in ({"axes": 7, "size": 1}, {"axes": 1, "size": 0}):
+    for wrong in ({"channels": 7, "size": 1}, {"channels": 1, "size": 0}):
         with pytest.raises(ValueError, match="must"):
             MemoryBank(SHAPE, **wrong)
     with pytest.raises(ValueError, match="position"):
-        MemoryBank(SHAPE, axes=1, size=1, position=-1)
+        MemoryBank(SHAPE, channels=1, size=1, position=-1)
