@@ -10,7 +10,7 @@ import paddle
 from ppcls_sspcab.detector.batches import Mapped, sampled
 from ppcls_sspcab.detector.density.base import MAX_SCORE
 from ppcls_sspcab.detector.fitted import FittedLayer
-from ppcls_sspcab.detector.places.principal import axis_count, principal_axes
+from ppcls_sspcab.detector.places.principal import Channels, axis_count, principal_axes
 
 # Places that a coreset is chosen from, and those whose distances are computed at once.
 MOST_CANDIDATES = 40_000
