@@ -100,7 +100,12 @@ def score_figures(config: Config, network: nn.Layer) -> tuple[dict[str, float], 
     """
     import numpy as np
 
-    from ppcls_sspcab.data.build import build_dataset, build_store, good_pictures
+    from ppcls_sspcab.data.build import (
+        build_dataset,
+        build_store,
+        good_pictures,
+        within_tolerance,
+    )
     from ppcls_sspcab.detector.accelerated import accelerated
     from ppcls_sspcab.detector.build import unfitted_detector
     from ppcls_sspcab.errors import DataError
@@ -108,7 +113,7 @@ def score_figures(config: Config, network: nn.Layer) -> tuple[dict[str, float], 
     from ppcls_sspcab.fitting.validation import score_aurocs
     from ppcls_sspcab.metric.image import image_auroc
 
-    pictures = good_pictures(config)
+    pictures = within_tolerance(good_pictures(config), config)
     good, held_out = pictures.train, pictures.held_out
     if held_out is None:
         raise DataError("Threshold.calibrate_on must be held_out: nothing else is left to compare")

@@ -22,6 +22,7 @@ from ppcls_sspcab.errors import DataError, UserError
 _SHARED_MEMORY = "/dev/shm"
 _PR_SET_PDEATHSIG = 1
 _DEAD_READER = re.compile(r"DataLoader process \((pid\s+\d+)\) exited (.*?)\.? *\(at ")
+_STOPPED_QUEUE = "Blocking queue is killed"
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,12 @@ def reporting_dead_readers() -> Iterator[None]:
         yield
     except (SystemError, RuntimeError) as error:
         found = _DEAD_READER.search(str(error))
-        if found is None:
+        if found is None and _STOPPED_QUEUE not in str(error):
             raise
+        # Whether the signal or the queue behind it is noticed first is a matter of chance.
+        which = f"the reader process {found[1]} {found[2]}" if found else "a reader process died"
         raise DataError(
-            f"the reader process {found[1]} {found[2]}: out of memory, perhaps; lower "
+            f"{which}: out of memory, perhaps; lower "
             "DataLoader.Train.loader.num_workers or Global.cache_mb, and go on from the last "
             "checkpoint with Global.checkpoints=latest"
         ) from error

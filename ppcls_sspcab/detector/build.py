@@ -44,6 +44,9 @@ def score_section(config: Config) -> dict[str, Any]:
     section = config.Score or DEFAULT_SCORE
     if section.get("name") != AUTO:
         return dict(section)
+    for key in section:
+        if key not in ("name", "scores"):
+            raise ConfigError(f"Score.{key}", "is no key of 'auto', whose own are 'scores'")
     if chooses_score(config):
         return {"name": AUTO, "scores": candidate_sections(config)}
     if "scores" in section:

@@ -19,6 +19,7 @@ from ppcls_sspcab.detector.build import build_threshold, unfitted_detector
 from ppcls_sspcab.detector.file import load_detector
 from ppcls_sspcab.detector.fitted import fitted_arrays
 from ppcls_sspcab.detector.run import Outputs, detect
+from ppcls_sspcab.detector.scores.embedding import EmbeddingScore
 from ppcls_sspcab.engine.engine import Engine
 from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.fitting import run as scoring
@@ -38,7 +39,8 @@ def fit(path: Path, *overrides: str) -> FittedDetector:
 def test_the_score_is_the_best_on_synthetic_defects(tiny_yaml: Path) -> None:
     fitted = fit(tiny_yaml, "Score.name=auto")
     aurocs = fitted.synthetic_auroc
-    assert list(aurocs) == ["fused", "map_max", "embedding", "embedding_max", "place_max", "logit"]
+    names = ["place_gaussian", "map_max", "patch_bank", "embedding", "embedding_max", "place_max"]
+    assert list(aurocs) == ["fused", *names, "logit"]
     assert aurocs[fitted.score["name"]] >= max(aurocs.values()) - LEAST_GAIN
     assert type(fitted.detector.image_score) is IMAGE_SCORES.get(fitted.score["name"])
     assert not fitted.calibration.guaranteed
@@ -114,6 +116,41 @@ def test_pictures_that_memory_does_not_hold_are_read_again(
     np.testing.assert_allclose(pixels, together[1], rtol=1e-3, atol=1e-3)
 
 
+def test_auto_chooses_from_scores_of_ones_own(tiny_yaml: Path) -> None:
+    own = "[embedding, {name: map_max, top: 1}, {name: map_max, top: 9}]"
+    fitted = fit(tiny_yaml, f"Score={{name: auto, scores: {own}}}")
+    assert list(fitted.synthetic_auroc) == ["embedding", "map_max(top=1)", "map_max(top=9)"]
+    chosen = list(fitted.synthetic_auroc).index(chosen_score(fitted.synthetic_auroc))
+    sections = [{"name": "embedding"}, *({"name": "map_max", "top": top} for top in (1, 9))]
+    assert fitted.score == sections[chosen]
+    assert not fitted.calibration.guaranteed
+    with pytest.raises(ConfigError, match=r"Score\.scores: held-out pictures choose"):
+        fit(tiny_yaml, f"Score={{name: auto, scores: {own}}}", "Threshold.calibrate_on=k_fold")
+    with pytest.raises(ConfigError, match=r"Score\.scores: must be a list of two"):
+        fit(tiny_yaml, "Score={name: auto, scores: [embedding]}")
+    with pytest.raises(ConfigError, match=r"Score\.scores\.1: must be the name"):
+        fit(tiny_yaml, "Score={name: auto, scores: [embedding, {top: 1}]}")
+
+
+class Standardized(EmbeddingScore):
+    """A score that the held-out pictures set, though nothing calls it fused."""
+
+    def standardize(self, parts: np.ndarray) -> None:
+        assert len(parts) > 0
+
+
+def test_a_rate_is_guaranteed_only_where_held_out_pictures_did_nothing_else(
+    tiny_yaml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(IMAGE_SCORES._entries, "standardized", Standardized)
+    rate = "Threshold.target_fpr=0.5"  # two held-out pictures guarantee no lower one
+    assert fit(tiny_yaml, "Score.name=embedding", rate).calibration.guaranteed
+    for score in ("standardized", "{name: fused, parts: [logit, standardized]}"):
+        fitted = fit(tiny_yaml, f"Score={score}" if "{" in score else f"Score.name={score}", rate)
+        assert not fitted.calibration.guaranteed
+        assert "not by proof" in fitted.calibration.note
+
+
 @given(st.integers(1, 500), st.integers(1, 500))
 def test_evenly_spread_leaves_no_gap(count: int, most: int) -> None:
     chosen = evenly_spread(count, most)
@@ -137,7 +174,7 @@ def test_a_detector_without_a_map_has_no_pixel_threshold(tiny_yaml: Path) -> Non
 @pytest.mark.parametrize("score", ["embedding_max", "map_max", "auto"])
 def test_k_fold_calibrates_score_and_map_on_every_picture(tiny_yaml: Path, score: str) -> None:
     fitted = fit(tiny_yaml, "Threshold.calibrate_on=k_fold", f"Score.name={score}")
-    assert fitted.score == {"name": "embedding" if score == "auto" else score}
+    assert fitted.score["name"] == ("fused" if score == "auto" else score)
     assert fitted.calibration.pictures == fitted.pixel_calibration.pictures == 12
     assert not fitted.calibration.guaranteed
     config = load_config(tiny_yaml)

@@ -101,13 +101,13 @@ def test_k_fold_judges_every_picture_changed_and_once(
 ) -> None:
     config = load_config(tiny_yaml, {"Threshold.calibrate_on": "k_fold", **ON})
     seen = []
-    read = fitting.fitting_features
+    read = fitting.StoredFeatures
 
     def noting(*arguments: object) -> object:
         seen.append(arguments[1])
         return read(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(fitting, "fitting_features", noting)
+    monkeypatch.setattr(fitting, "StoredFeatures", noting)
     pictures = good_pictures(config)
     fitted = fit(config, pictures)
     assert fitted.calibration.pictures == len(pictures.train) == 12

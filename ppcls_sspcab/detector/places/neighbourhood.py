@@ -16,6 +16,8 @@ from ppcls_sspcab.detector.resampling import mean_matrix, resizing_matrix
 Layers = list[str] | Literal["auto"]
 Grid = list[int] | Literal["auto"]
 AUTO_STRIDES = (8, 16)
+# Of a backbone that has none of the wanted ones, the first of these.
+OTHER_STRIDES = (16, 8, 32, 4, 2, 1)
 # Places of the grid that is chosen without being asked for: one for so many pixels, within bounds.
 PIXELS_OF_A_PLACE = 256
 FEWEST_PLACES, MOST_PLACES = 256, 1024
@@ -30,7 +32,8 @@ class NeighbourhoodFeatures(nn.Layer):
     Args:
         network: as :class:`ppcls_sspcab.arch.features.FeatureReader` takes it.
         image_size: (H, W) of the network's input.
-        layers: paths of layers of the backbone, or ``auto``: the last ones of ``strides``.
+        layers: paths of layers of the backbone, or ``auto``: the last ones of ``strides``, or the
+            last of another stride where there are none.
         grid: (h, w), or ``auto``: that of the coarsest of these layers, halved until it has at
             most one place for 256 pixels (but up to 256 anyhow, and never more than 1024).
         neighbourhood: side of the square of places whose mean is taken, odd; 1 is the place alone.
@@ -58,11 +61,13 @@ class NeighbourhoodFeatures(nn.Layer):
         super().__init__()
         if neighbourhood < 1 or neighbourhood % 2 == 0:
             raise ValueError(f"neighbourhood must be odd and at least 1, not {neighbourhood}")
-        paths = last_layers(network, image_size, strides) if layers == "auto" else list(layers)
-        if not paths and layers == "auto":
-            raise ValueError(f"no layer has a stride of {list(strides)}: name some as 'layers'")
+        if layers == "auto":
+            paths = last_layers(network, image_size, strides)
+            paths = paths or last_layers(network, image_size, OTHER_STRIDES)[:1]
+        else:
+            paths = list(layers)
         if not paths:
-            raise ValueError("layers must name at least one layer of the backbone")
+            raise ValueError("layers must name at least one layer of the backbone with a map")
         for path in paths:
             find_layer(network.backbone, path, f"{key}.layers")
         self.needs = tuple(BACKBONE + path for path in paths)

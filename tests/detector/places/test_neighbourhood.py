@@ -74,13 +74,17 @@ def test_the_grid_has_a_place_for_sixteen_pixels_and_at_most_1024(
     assert finer[0] * finer[1] <= 1024
 
 
+def test_another_stride_takes_the_place_of_one_that_no_layer_has() -> None:
+    assert build(strides=(32,)).needs == ("backbone.third",)
+
+
 def test_wrong_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="odd"):
         build(neighbourhood=2)
     with pytest.raises(ValueError, match=r"\[height, width\]"):
         build(grid=[4])
-    with pytest.raises(ValueError, match="no layer has a stride"):
-        build(strides=(64,))
+    with pytest.raises(ValueError, match="at least one layer"):
+        build(layers=[])
     with pytest.raises(ConfigError, match=r"Score\.layers.*no layer 'frist'.*'first'"):
         build(layers=["frist"], key="Score")
 
