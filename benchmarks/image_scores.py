@@ -25,6 +25,8 @@ from ppcls_sspcab.utils.table import markdown_table, mean_and_spread
 if TYPE_CHECKING:
     from paddle import nn
 
+    from ppcls_sspcab.fitting.validation import Comparison
+
 
 def main() -> int:
     """Prints the table."""
@@ -50,7 +52,8 @@ def _by_score(configs: list[Config]) -> str:
     found: dict[str, list[tuple[dict[str, float], dict[str, float]]]] = {}
     for config in configs:
         network = load_detector(config.folder.detector).network
-        found.setdefault(config.Global.category, []).append(score_figures(config, network))
+        compared, tested = score_figures(config, network)
+        found.setdefault(config.Global.category, []).append((compared.aurocs, tested))
     columns = {
         f"{category}, {title}": [figures[kind] for figures in runs]
         for category, runs in found.items()
@@ -78,8 +81,8 @@ def _by_epoch(config: Config) -> str:
         if epoch:
             path = config.folder.checkpoint(f"epoch_{epoch}")
             load_network(network, path)
-        synthetic, tested = score_figures(config, network)
-        taken = chosen_score(synthetic)
+        compared, tested = score_figures(config, network)
+        synthetic, taken = compared.aurocs, chosen_score(compared)
         best = max(tested, key=tested.__getitem__)
         figures = [f"{figure:.3f}" for figure in (synthetic[taken], tested[taken], tested[best])]
         steps = epoch * config.Global.iter_per_epoch
@@ -88,7 +91,7 @@ def _by_epoch(config: Config) -> str:
     return markdown_table([*header, "best score on test (not a result)"], rows)
 
 
-def score_figures(config: Config, network: nn.Layer) -> tuple[dict[str, float], dict[str, float]]:
+def score_figures(config: Config, network: nn.Layer) -> tuple[Comparison, dict[str, float]]:
     """Image AUROC of every image score by its name: on synthetic defects, and on test pictures.
 
     Args:
@@ -110,7 +113,7 @@ def score_figures(config: Config, network: nn.Layer) -> tuple[dict[str, float], 
     from ppcls_sspcab.detector.build import unfitted_detector
     from ppcls_sspcab.errors import DataError
     from ppcls_sspcab.fitting.run import StoredFeatures, combine, stored_parts
-    from ppcls_sspcab.fitting.validation import score_aurocs
+    from ppcls_sspcab.fitting.validation import compare_scores
     from ppcls_sspcab.metric.image import image_auroc
 
     pictures = within_tolerance(good_pictures(config), config)
@@ -124,7 +127,7 @@ def score_figures(config: Config, network: nn.Layer) -> tuple[dict[str, float], 
         detector.fit(StoredFeatures(detector, good, size))
         good_parts, _ = stored_parts(detector, held_out, size, "held-out", pixels=1)
         detector.image_score.standardize(good_parts)
-        synthetic = score_aurocs(detector, config, held_out, good_parts)
+        synthetic = compare_scores(detector, config, held_out, good_parts)
         parts, _ = stored_parts(detector, test, size, "testing", pixels=1)
     labels = np.array([sample.label for sample in test.samples])
     tested = {

@@ -14,7 +14,7 @@ from ppcls_sspcab.detector.card import DEFAULT_SCORE
 from ppcls_sspcab.detector.detector import Detector
 from ppcls_sspcab.detector.scores.composite import named_section
 from ppcls_sspcab.detector.threshold.base import Threshold
-from ppcls_sspcab.errors import ConfigError
+from ppcls_sspcab.errors import ConfigError, did_you_mean
 from ppcls_sspcab.registry import DENSITIES, IMAGE_SCORES, LOCALIZERS, THRESHOLDS
 
 AUTO = "auto"
@@ -46,7 +46,8 @@ def score_section(config: Config) -> dict[str, Any]:
         return dict(section)
     for key in section:
         if key not in ("name", "scores"):
-            raise ConfigError(f"Score.{key}", "is no key of 'auto', whose own are 'scores'")
+            known = did_you_mean(key, ["name", "scores"])
+            raise ConfigError(f"Score.{key}", f"unknown key of 'auto'{known}")
     if chooses_score(config):
         return {"name": AUTO, "scores": candidate_sections(config)}
     if "scores" in section:

@@ -29,7 +29,7 @@ from ppcls_sspcab.fitting.run import (
     stored_image_scores,
     stored_parts,
 )
-from ppcls_sspcab.fitting.validation import chosen_score, score_aurocs
+from ppcls_sspcab.fitting.validation import chosen_score, compare_scores
 from ppcls_sspcab.image.sources import find_pictures
 
 # Pixels of each picture that calibrate the map, evenly spread: neighbours are nearly equal.
@@ -91,8 +91,8 @@ def fit_detector(
             parts, pixels = _out_of_fold(detector, config, features, judged)
         detector.image_score.standardize(parts)
         if held_out is not None and chooses_score(config):
-            aurocs = score_aurocs(detector, config, held_out, parts)
-            chosen = chosen_score(aurocs)
+            compared = compare_scores(detector, config, held_out, parts)
+            aurocs, chosen = compared.aurocs, chosen_score(compared)
             section = candidate_sections(config)[list(aurocs).index(chosen)]
             detector.image_score, parts = detector.image_score.candidates(parts)[chosen]
         good_scores = combine(detector.image_score, parts)
