@@ -58,10 +58,13 @@ def detector(images: np.ndarray) -> Detector:
     return fitted(images, DEFAULT_SCORE, None)
 
 
-FUSED = {"name": "fused", "parts": ["embedding", "embedding_max", "logit", "map_max"]}
+# A small bank and a map of the pictures it was fitted to: few of their places are in the bank.
+BANK = {"name": "patch_bank", "size": 5}
+FUSED = {"name": "fused", "parts": ["embedding", "embedding_max", "logit", "map_max", BANK]}
 TILES = {"size": [32, 32], "overlap": 0.5}
 MAPS: dict[str, tuple[dict, dict | None]] = {
     "FeatureGaussian": ({"name": "FeatureGaussian", "channels": 16}, None),
+    "PatchBank": ({"name": "PatchBank", "size": 5, "position": 0.5}, None),
     "SSPCABError": ({"name": "SSPCABError"}, None),
     "PatchCutPaste": (
         {"name": "PatchCutPaste", "patch_size": 16, "stride": 8, "channels": 16},
