@@ -37,14 +37,12 @@ def sampled(batches: Iterable[Sequence[np.ndarray]], limit: int = 0) -> list[np.
     """
     limit = limit or SAMPLED_BYTES
     kept: list[list[np.ndarray]] = []
-    seen, step, held = 0, 1, 0
+    seen, step = 0, 1
     for batch in batches:
         wanted = range(-seen % step, len(batch[0]), step)
         seen += len(batch[0])
-        kept += [[array[index] for array in batch] for index in wanted]
-        while (held := sum(array.nbytes for array in kept[0]) * len(kept) if kept else 0) > limit:
-            if len(kept) <= 2:
-                break
+        # Copies: a view of a row would keep its whole batch in memory.
+        kept += [[array[index].copy() for array in batch] for index in wanted]
+        while len(kept) > 2 and len(kept) * sum(array.nbytes for array in kept[0]) > limit:
             kept, step = kept[::2], 2 * step
-    del held
     return [np.stack(rows) for rows in zip(*kept, strict=True)]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from sklearn.covariance import LedoitWolf
@@ -84,3 +87,18 @@ def test_a_sample_is_evenly_spread_and_bounded(limit: int, kept: int) -> None:
     assert len(found) == kept
     assert len(set(np.diff(found))) <= 1
     assert found[0] == 0
+
+
+def test_a_sample_keeps_no_batch_in_memory() -> None:
+    alive: list[weakref.ref[np.ndarray]] = []
+
+    def batches() -> Iterator[list[np.ndarray]]:
+        for _ in range(10):
+            batch = np.zeros((100, 8))
+            alive.append(weakref.ref(batch))
+            yield [batch]
+            del batch
+            assert sum(one() is not None for one in alive) <= 2
+
+    (found,) = sampled(batches(), limit=10 * 64)
+    assert 2 <= len(found) <= 10
