@@ -71,13 +71,18 @@ def candidate_sections(config: Config) -> list[dict[str, Any]]:
     nothing tells the scores apart, none should decide alone.
 
     Raises:
-        ConfigError: ``scores`` is no list of two sections or more, or a section has no name.
+        ConfigError: ``scores`` is no list of two sections or more, or a section has no name or
+            stands there twice.
     """
     own = (config.Score or {}).get("scores")
     if own is not None:
         if not isinstance(own, list) or len(own) < 2:
             raise ConfigError("Score.scores", "must be a list of two scores or more")
-        return [named_section(item, f"Score.scores.{index}") for index, item in enumerate(own)]
+        found = [named_section(item, f"Score.scores.{index}") for index, item in enumerate(own)]
+        for index, section in enumerate(found):
+            if section in found[:index]:
+                raise ConfigError(f"Score.scores.{index}", "stands there twice")
+        return found
     has_map = bool(config.Localize)
     parts = ["place_gaussian"] + ["map_max"] * has_map + ["logit"]
     names = ["place_gaussian"] + ["map_max"] * has_map

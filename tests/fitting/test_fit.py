@@ -154,6 +154,8 @@ def test_auto_chooses_from_scores_of_ones_own(tiny_yaml: Path) -> None:
         fit(tiny_yaml, f"Score={{name: auto, scores: {own}}}", "Threshold.calibrate_on=k_fold")
     with pytest.raises(ConfigError, match=r"Score\.scores: must be a list of two"):
         fit(tiny_yaml, "Score={name: auto, scores: [embedding]}")
+    with pytest.raises(ConfigError, match=r"Score\.scores\.1: stands there twice"):
+        fit(tiny_yaml, "Score={name: auto, scores: [embedding, {name: embedding}]}")
     with pytest.raises(ConfigError, match=r"Score\.scores\.1: must be the name"):
         fit(tiny_yaml, "Score={name: auto, scores: [embedding, {top: 1}]}")
 
