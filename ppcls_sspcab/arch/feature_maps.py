@@ -19,19 +19,20 @@ class FeatureMaps:
 
     Args:
         paths: paths of layers below the network, such as ``["layer2", "layer3[1].conv2"]``.
+        inputs: collect what goes into the layers instead.
 
     Attributes:
-        maps: output by path as given, float [N, C, h, w]; replaced in every forward.
+        maps: output, or input, by path as given, float [N, C, h, w]; replaced in every forward.
 
     Raises:
         ConfigError: a path that names no layer.
     """
 
-    def __init__(self, network: nn.Layer, paths: Sequence[str]) -> None:
+    def __init__(self, network: nn.Layer, paths: Sequence[str], inputs: bool = False) -> None:
         layers = [find_layer(network, path, "layers") for path in paths]
         self.maps: dict[str, paddle.Tensor] = {}
         self._hooks = [
-            layer.register_forward_post_hook(_collector(self.maps, path))
+            layer.register_forward_post_hook(_collector(self.maps, path, inputs))
             for path, layer in zip(paths, layers, strict=True)
         ]
 
@@ -47,8 +48,8 @@ class FeatureMaps:
         self.remove()
 
 
-def _collector(maps: dict[str, paddle.Tensor], path: str) -> Callable[..., None]:
-    def collect(_layer: nn.Layer, _inputs: tuple[paddle.Tensor], output: paddle.Tensor) -> None:
-        maps[path] = output
+def _collector(maps: dict[str, paddle.Tensor], path: str, of_input: bool) -> Callable[..., None]:
+    def collect(_layer: nn.Layer, inputs: tuple[paddle.Tensor], output: paddle.Tensor) -> None:
+        maps[path] = inputs[0] if of_input else output
 
     return collect

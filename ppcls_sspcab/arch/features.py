@@ -14,6 +14,7 @@ from ppcls_sspcab.arch.paths import dotted, find_layer
 from ppcls_sspcab.errors import ConfigError, did_you_mean
 
 BACKBONE = "backbone."
+UNTRAINED = "untrained."
 
 # The features that have a name of their own, and the part of the network that gives them.
 NEEDED_PARTS = {
@@ -35,7 +36,8 @@ class FeatureReader:
             ``embedding_max`` [N, D], the largest value over the places of the backbone's map;
             ``logits`` [N, K], of ``network.head``; ``block_input`` and ``block_output``
             [N, C, h, w], of the last of ``network.blocks``; ``backbone.<path of a layer>``, that
-            layer's map [N, C, h, w]; and ``images``, the pictures themselves [N, 3, H, W].
+            layer's map [N, C, h, w]; ``untrained.<path>``, the same of the copy in
+            ``network.untrained``; and ``images``, the pictures themselves [N, 3, H, W].
 
     Raises:
         ConfigError: an unknown name, or a feature of a part that the network lacks.
@@ -49,13 +51,20 @@ class FeatureReader:
         self._paths = [name for name in self.names if name.startswith(BACKBONE)]
         if "embedding_max" in self.names:
             self._paths.append("backbone")
+        self._copied = [
+            name.removeprefix(UNTRAINED) for name in self.names if name.startswith(UNTRAINED)
+        ]
 
     def __call__(self, images: paddle.Tensor) -> dict[str, paddle.Tensor]:
         """float32 [N, 3, H, W] -> the features by name."""
         maps = FeatureMaps(self.network, self._paths)
+        inputs = FeatureMaps(self.network.backbone, self._copied, inputs=True)
         found = {"embedding": self.network.embed(images)}
         # Hooks that stayed would collect in every detector made of the same network.
         maps.remove()
+        inputs.remove()
+        for path, given in inputs.maps.items():
+            found[UNTRAINED + path] = untrained_layer(self.network, path)(given)
         if "images" in self.names:
             found["images"] = images
         if "embedding_max" in self.names:
@@ -77,8 +86,10 @@ class FeatureReader:
 def _require(network: nn.Layer, name: str) -> None:
     if name.startswith(BACKBONE):
         find_layer(network.backbone, name.removeprefix(BACKBONE), "needs")
+    elif name.startswith(UNTRAINED):
+        untrained_layer(network, name.removeprefix(UNTRAINED))
     elif name not in NEEDED_PARTS:
-        known = [*NEEDED_PARTS, f"{BACKBONE}<path of a layer>"]
+        known = [*NEEDED_PARTS, f"{BACKBONE}<path of a layer>", f"{UNTRAINED}<path of a layer>"]
         raise ConfigError("needs", f"unknown feature {name!r}{did_you_mean(name, known)}")
     elif not hasattr(network, NEEDED_PARTS[name]) or (
         NEEDED_PARTS[name] == "blocks" and not network.blocks
@@ -123,7 +134,34 @@ def _read_shapes(network: nn.Layer, size: tuple[int, int]) -> dict[str, tuple[in
 
 
 def _plain(name: str) -> str:
-    return BACKBONE + dotted(name.removeprefix(BACKBONE)) if name.startswith(BACKBONE) else name
+    """The layer of the backbone that has the shape of a feature, or the feature itself."""
+    for prefix in (BACKBONE, UNTRAINED):
+        if name.startswith(prefix):
+            return BACKBONE + dotted(name.removeprefix(prefix))
+    return name
+
+
+def untrained_layer(network: nn.Layer, path: str) -> nn.Layer:
+    """The copy of a backbone's layer that training leaves as it was.
+
+    Raises:
+        ConfigError: the network keeps none of that path.
+    """
+    paths = getattr(network, "untrained_paths", [])
+    if dotted(path) not in paths:
+        raise ConfigError("Arch.untrained", f"names no {path!r}, which is to be read untrained")
+    return network.untrained[paths.index(dotted(path))]
+
+
+def layer_feature(network: nn.Layer, path: str, key: str) -> str:
+    """The name of a layer's feature, of its untrained copy where the network keeps one.
+
+    Raises:
+        ConfigError: a path that names no layer; ``key`` is that of the configuration.
+    """
+    find_layer(network.backbone, path, key)
+    kept = dotted(path) in getattr(network, "untrained_paths", [])
+    return (UNTRAINED if kept else BACKBONE) + path
 
 
 def last_layers(network: nn.Layer, image_size: Sequence[int], strides: Sequence[int]) -> list[str]:

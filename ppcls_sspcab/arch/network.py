@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import paddle
 from paddle import nn
 
 from ppcls_sspcab.arch.backbones import build_backbone
-from ppcls_sspcab.arch.paths import find_layer
+from ppcls_sspcab.arch.paths import bracketed, dotted, find_layer
 from ppcls_sspcab.arch.replace import replace_layers
 from ppcls_sspcab.errors import ConfigError, did_you_mean
 from ppcls_sspcab.registry import ARCHITECTURES, HEADS
@@ -32,11 +33,15 @@ class CutPasteNet(nn.Layer):
         class_num: K, number of pretext classes; 3 for the 3-way task.
         pretrained: ``true`` downloads the backbone's published weights, a path reads a file.
         freeze: paths of backbone layers whose parameters and BatchNorm statistics never change.
+        untrained: paths of backbone layers that are kept a second time, as they are before
+            training, for scores and localizers. What lies before them must be frozen.
         kwargs: keys of PaddleClas's section ``Arch`` that mean nothing here.
 
     Attributes:
         backbone, head: the two parts. ``embedding_size``: D. ``class_num``: K.
         blocks: the blocks in place. ``frozen_for_good``: the layers of ``freeze``.
+        untrained: the layers of ``untrained``, in the order of ``untrained_paths``, which are
+            Paddle's dotted paths.
 
     Raises:
         ConfigError: a wrong name, path or argument. ModelError: weights that do not fit.
@@ -50,6 +55,7 @@ class CutPasteNet(nn.Layer):
         class_num: int = 3,
         pretrained: bool | str = False,
         freeze: list[str] | None = None,
+        untrained: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__()
@@ -57,6 +63,10 @@ class CutPasteNet(nn.Layer):
         self.backbone = build_backbone(Backbone, pretrained)
         self.class_num = class_num
         self.embedding_size = int(self.backbone.num_features)
+        copies = [
+            copy.deepcopy(find_layer(self.backbone, path, "Arch.untrained"))
+            for path in untrained or []
+        ]
         self.blocks = replace_layers(self.backbone, Block) if Block else []
         self.head = HEADS.build(
             Head or {"name": "ProjectionHead"},
@@ -69,6 +79,11 @@ class CutPasteNet(nn.Layer):
         self.frozen_for_good = [
             find_layer(self.backbone, path, "Arch.freeze") for path in freeze or []
         ]
+        self.untrained_paths = [dotted(path) for path in untrained or []]
+        self._refuse_trained_inputs()
+        self.untrained = nn.LayerList(copies)
+        for parameter in self.untrained.parameters():
+            parameter.stop_gradient = True
         self.unfreeze_backbone()
 
     def forward(self, images: paddle.Tensor, label: paddle.Tensor | None = None) -> dict[str, Any]:
@@ -119,7 +134,23 @@ class CutPasteNet(nn.Layer):
             parameters[name].stop_gradient = id(parameters[name]) in held
         for layer in _tree(self.backbone):
             layer.training = self.training
+        self._frozen += _tree(self.untrained)
         self._hold_frozen()
+
+    def _refuse_trained_inputs(self) -> None:
+        """Backbones list their layers in the order in which they run."""
+        frozen = {id(layer) for part in self.frozen_for_good for layer in _tree(part)}
+        for path in self.untrained_paths:
+            kept = {id(layer) for layer in _tree(find_layer(self.backbone, path, "Arch.untrained"))}
+            for name, layer in self.backbone.named_sublayers():
+                if id(layer) in kept:
+                    break
+                if layer.parameters(include_sublayers=False) and id(layer) not in frozen:
+                    raise ConfigError(
+                        "Arch.untrained",
+                        f"{path!r} reads what {bracketed(name)!r} gives, which is trained: add "
+                        "what lies before it to Arch.freeze",
+                    )
 
     def _hold_frozen(self) -> None:
         for layer in self._frozen:
@@ -131,7 +162,8 @@ def _tree(layer: nn.Layer) -> list[nn.Layer]:
 
 
 def _refuse_unknown(kwargs: dict[str, Any]) -> None:
-    known = ("Backbone", "Block", "Head", "class_num", "pretrained", "freeze", *_PADDLECLAS_KEYS)
+    own = ("Backbone", "Block", "Head", "class_num", "pretrained", "freeze", "untrained")
+    known = own + _PADDLECLAS_KEYS
     for name in kwargs:
         if name not in _PADDLECLAS_KEYS:
             raise ConfigError(f"Arch.{name}", f"unknown key{did_you_mean(name, known)}")

@@ -8,6 +8,7 @@ import pytest
 from paddle import nn
 from paddle.vision.models import resnet18
 
+from ppcls_sspcab.arch.features import FeatureReader, layer_feature
 from ppcls_sspcab.arch.network import CutPasteNet
 from ppcls_sspcab.arch.sspcab import SSPCAB
 from ppcls_sspcab.errors import ConfigError
@@ -208,3 +209,40 @@ def test_a_wrong_section_is_one_clear_error(arguments, key, message):
 def test_keys_of_paddleclas_are_taken():
     section = {"name": "CutPasteNet", "Backbone": TINY, "Head": HEAD, "infer_output_key": "logits"}
     assert ARCHITECTURES.build(section, "Arch").blocks == []
+
+
+def test_a_layer_kept_untrained_gives_what_it_gave_before_training():
+    paddle.seed(3)
+    net = tiny(freeze=["[0]", "[1]"], untrained=["[3]"])
+    images = paddle.rand([2, 3, 16, 16])
+    stem = nn.Sequential(*list(net.backbone.children())[:3])
+    stem.eval()
+    before = net.untrained[0](stem(images)).numpy()
+    names = changed(net)
+    assert names and not any(name.startswith("untrained.") for name in names)
+    net.eval()
+    found = FeatureReader(net, ["untrained.3", "backbone.3"])(images)
+    np.testing.assert_array_equal(found["untrained.3"].numpy(), before)
+    assert not np.allclose(found["backbone.3"].numpy(), before)
+
+
+def test_the_untrained_copy_is_of_the_layer_before_a_block_took_its_place():
+    net = tiny(freeze=["[0]", "[1]"], untrained=["[3]"])
+    assert isinstance(net.backbone[3], SSPCAB)
+    assert isinstance(net.untrained[0], nn.Conv2D)
+
+
+def test_a_layer_behind_trained_ones_cannot_be_kept_untrained():
+    with pytest.raises(ConfigError, match=r"Arch\.untrained: '3' reads what '1' gives"):
+        tiny(freeze=["[0]"], untrained=["[3]"])
+    with pytest.raises(ConfigError, match=r"Arch\.untrained: the backbone has no layer"):
+        tiny(untrained=["[33]"])
+
+
+def test_neighbourhood_features_read_the_untrained_copy():
+    net = tiny(freeze=["[0]", "[1]"], untrained=["[3]"])
+    assert layer_feature(net, "[3]", "layers") == "untrained.[3]"
+    assert layer_feature(net, "[0]", "layers") == "backbone.[0]"
+    assert FeatureReader(net, ["untrained.[3]"]).shapes([16, 16])["untrained.[3]"] == (1, 6, 8, 8)
+    with pytest.raises(ConfigError, match=r"Arch\.untrained: names no '\[0\]'"):
+        FeatureReader(net, ["untrained.[0]"])

@@ -15,7 +15,7 @@ from ppcls_sspcab.detector.places.gaussian_fit import estimate, shares_mean
 from ppcls_sspcab.detector.places.principal import Channels, axis_count, principal_axes
 
 AUTO_CHANNELS = 256
-DEFAULT_RANK = 48  # a detector with map and fused score then takes less than 64 MiB
+DEFAULT_RANK = 32  # a detector with map and fused score then takes less than 64 MiB
 # The likelihood of good pictures asks for more on textures, where defects are then lost.
 DEFAULT_SHRINKAGE = 0.35
 FOLDS = 4

@@ -9,8 +9,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ppcls_sspcab.arch.features import BACKBONE, FeatureReader, last_layers
-from ppcls_sspcab.arch.paths import find_layer
+from ppcls_sspcab.arch.features import FeatureReader, last_layers, layer_feature
 from ppcls_sspcab.detector.resampling import mean_matrix, resizing_matrix
 
 Layers = list[str] | Literal["auto"]
@@ -33,7 +32,8 @@ class NeighbourhoodFeatures(nn.Layer):
         network: as :class:`ppcls_sspcab.arch.features.FeatureReader` takes it.
         image_size: (H, W) of the network's input.
         layers: paths of layers of the backbone, or ``auto``: the last ones of ``strides``, or the
-            last of another stride where there are none.
+            last of another stride where there are none. Where the network keeps a layer untrained
+            (``Arch.untrained``), that one is read.
         grid: (h, w), or ``auto``: that of the coarsest of these layers, halved until it has at
             most one place for 256 pixels (but up to 256 anyhow, and never more than 1024).
         neighbourhood: side of the square of places whose mean is taken, odd; 1 is the place alone.
@@ -68,9 +68,7 @@ class NeighbourhoodFeatures(nn.Layer):
             paths = list(layers)
         if not paths:
             raise ValueError("layers must name at least one layer of the backbone with a map")
-        for path in paths:
-            find_layer(network.backbone, path, f"{key}.layers")
-        self.needs = tuple(BACKBONE + path for path in paths)
+        self.needs = tuple(layer_feature(network, path, f"{key}.layers") for path in paths)
         shapes = FeatureReader(network, self.needs).shapes(image_size)
         sizes = [shapes[name][1:] for name in self.needs]
         height, width = _grid(sizes, image_size) if grid == "auto" else _checked(grid)
