@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-
-import numpy as np
+import hashlib
 
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.data.samples import LEAST_GOOD, Sample
 from ppcls_sspcab.errors import DataError
+from ppcls_sspcab.image.content import contents_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,26 +20,44 @@ class GoodSplit:
 
 
 def split_good(samples: list[Sample], share: float, seed: int) -> GoodSplit:
-    """Holds out ``share`` of the good pictures, chosen by ``seed``; at least two unless it is 0.
+    """Holds out about ``share`` of the good pictures, chosen by their content and ``seed``.
+
+    Whether one is held out follows from the bytes of its file alone: copies lie on one side, and
+    a picture stays where it is when others are renamed, added or removed. Their number is chance,
+    as of throws of a die; of the different ones at least two are held out, and two are left.
+
+    Args:
+        share: in [0, 1); 0 holds out none.
 
     Raises:
-        DataError: fewer than four pictures: two must fit the density, and two must be held out
-            for a threshold to have a scale.
+        DataError: fewer than four different pictures: two must fit the density, and two must be
+            held out for a threshold to have a scale.
     """
     if share == 0:
         return GoodSplit(samples, [])
-    if len(samples) < 4:
+    contents = contents_of([sample.path for sample in samples])
+    places = {content: _place(content, seed) for content in contents}
+    if len(places) < 4:
+        found = f"{len(samples)} good pictures"
+        if len(places) < len(samples):
+            found += f", of which {len(places)} differ"
         raise DataError(
-            f"{len(samples)} good pictures; at least 4 are needed, since part of them is held out "
-            "to set the threshold"
+            f"{found}; at least 4 are needed, since part of them is held out to set the threshold"
         )
-    count = min(max(2, round(share * len(samples))), len(samples) - 2)
-    rng = np.random.Generator(np.random.Philox(key=[seed, len(samples)]))
-    apart = set(rng.permutation(len(samples))[:count].tolist())
+    count = sum(place < share for place in places.values())
+    count = min(max(2, count), len(places) - 2)
+    apart = set(sorted(places, key=places.__getitem__)[:count])
+    pairs = list(zip(samples, contents, strict=True))
     return GoodSplit(
-        [sample for index, sample in enumerate(samples) if index not in apart],
-        [samples[index] for index in sorted(apart)],
+        [sample for sample, content in pairs if content not in apart],
+        [sample for sample, content in pairs if content in apart],
     )
+
+
+def _place(content: str, seed: int) -> float:
+    """Where a picture's content lies in [0, 1), evenly spread, by ``seed``."""
+    digest = hashlib.sha256(f"{seed} {content}".encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48
 
 
 def held_out_share(config: Config) -> float:

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paddle import nn
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.config.load import load_config
@@ -47,14 +48,16 @@ def configured(prepared: Path, tmp_path: Path, *overrides: str) -> Config:
 
 
 def identical(root: Path) -> Path:
-    """A category whose good pictures are one and the same."""
+    """A category whose good pictures show one and the same, in files that differ."""
     pixels = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
     for folder, count in (("train/good", 10), ("test/good", 3), ("test/bad", 2)):
         path = root / "gasket" / folder
         path.mkdir(parents=True)
         for number in range(count):
             shown = pixels if "good" in folder else 255 - pixels
-            Image.fromarray(shown).save(path / f"{number}.png")
+            comment = PngInfo()
+            comment.add_text("number", str(number))
+            Image.fromarray(shown).save(path / f"{number}.png", pnginfo=comment)
     return root
 
 

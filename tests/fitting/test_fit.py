@@ -192,7 +192,7 @@ def test_evenly_spread_leaves_no_gap(count: int, most: int) -> None:
 def test_a_detector_without_a_map_has_no_pixel_threshold(tiny_yaml: Path) -> None:
     fitted = fit(tiny_yaml, "Localize=null", "Score.name=embedding")
     assert fitted.pixel_calibration is None
-    assert fitted.calibration.note.startswith("2 good pictures")
+    assert "good pictures cannot guarantee" in fitted.calibration.note
     images = np.zeros((2, 3, 32, 32), np.float32)
     assert set(detect(fitted.detector, images)) == {"score", "normalized_score", "embedding"}
     with pytest.raises(ConfigError, match="Localize"):
