@@ -18,6 +18,8 @@ from ppcls_sspcab.errors import ConfigError, did_you_mean
 from ppcls_sspcab.registry import DENSITIES, IMAGE_SCORES, LOCALIZERS, THRESHOLDS
 
 AUTO = "auto"
+# Of place_gaussian in the second fused candidate: textures bear less than parts do.
+LESS_SHRINKAGE = 0.2
 
 
 def unfitted_detector(config: Config, network: nn.Layer) -> Detector:
@@ -67,7 +69,7 @@ def tiling_section(config: Config) -> dict[str, Any] | None:
 def candidate_sections(config: Config) -> list[dict[str, Any]]:
     """Sections of the image scores that ``auto`` chooses from, its own ``scores`` if it has some.
 
-    The first is taken unless another is clearly better. By default that is the fused one: where
+    The first is taken unless another is clearly better. By default that is a fused one: where
     nothing tells the scores apart, none should decide alone.
 
     Raises:
@@ -83,11 +85,13 @@ def candidate_sections(config: Config) -> list[dict[str, Any]]:
             if section in found[:index]:
                 raise ConfigError(f"Score.scores.{index}", "stands there twice")
         return found
-    has_map = bool(config.Localize)
-    parts = ["place_gaussian"] + ["map_max"] * has_map + ["logit"]
-    names = ["place_gaussian"] + ["map_max"] * has_map
-    names += ["patch_bank", "embedding", "embedding_max", "place_max", "logit"]
-    return [{"name": "fused", "parts": parts}, *({"name": name} for name in names)]
+    maps = ["map_max"] if config.Localize else []
+    fused = [
+        {"name": "fused", "parts": [place, *maps, "logit", "embedding"], "combine": "learnt"}
+        for place in ("place_gaussian", {"name": "place_gaussian", "shrinkage": LESS_SHRINKAGE})
+    ]
+    names = ["place_gaussian", *maps, "patch_bank", "embedding", "embedding_max", "place_max"]
+    return [*fused, *({"name": name} for name in [*names, "logit"])]
 
 
 def chooses_score(config: Config) -> bool:

@@ -90,9 +90,11 @@ def fit_detector(
                 judged = StoredFeatures(detector, store, batch_size)
             parts, pixels = _out_of_fold(detector, config, features, judged)
         detector.image_score.standardize(parts)
-        if held_out is not None and chooses_score(config):
+        chooses = held_out is not None and chooses_score(config)
+        if held_out is not None and (chooses or detector.image_score.learns_weights):
             compared = compare_scores(detector, config, held_out, parts)
             aurocs, chosen = compared.aurocs, chosen_score(compared)
+        if chooses:
             section = candidate_sections(config)[list(aurocs).index(chosen)]
             detector.image_score, parts = detector.image_score.candidates(parts)[chosen]
         good_scores = combine(detector.image_score, parts)

@@ -25,10 +25,12 @@ class ImageScore(FittedLayer):
         needs: names of the features it reads, see
             :class:`ppcls_sspcab.arch.features.FeatureReader`.
         needs_map: whether it reads the anomaly map.
+        learns_weights: whether :meth:`learn_weights` does anything.
     """
 
     needs: tuple[str, ...] = ()
     needs_map = False
+    learns_weights = False
 
     def fit(self, features: Mapping[str, np.ndarray]) -> None:
         """Learns good pictures.
@@ -85,6 +87,14 @@ class ImageScore(FittedLayer):
 
         Args:
             parts: float [N, P], of good pictures that were not fitted to.
+        """
+
+    def learn_weights(self, good_parts: np.ndarray, bad_parts: np.ndarray) -> None:
+        """Learns how much each part counts; called after :meth:`standardize`.
+
+        Args:
+            good_parts: float [N, P], those :meth:`standardize` was given.
+            bad_parts: float [M, P], of synthetic defects in these pictures.
         """
 
     def candidates(self, parts: np.ndarray) -> dict[str, tuple[ImageScore, np.ndarray]]:

@@ -32,6 +32,7 @@ class ScoreCandidates(CompositeScore):
         scores: list[str | dict[str, Any]],
     ) -> None:
         super().__init__(density, network, image_size, scores, "Score.scores")
+        self.learns_weights = any(member.learns_weights for member in self.members)
         self._names = candidate_names([named_section(one, "Score.scores") for one in scores])
 
     def candidates(self, parts: np.ndarray) -> dict[str, tuple[ImageScore, np.ndarray]]:
@@ -42,6 +43,11 @@ class ScoreCandidates(CompositeScore):
     def standardize(self, parts: np.ndarray) -> None:
         for member, columns in self.candidates(parts).values():
             member.standardize(columns)
+
+    def learn_weights(self, good_parts: np.ndarray, bad_parts: np.ndarray) -> None:
+        found = (self.candidates(parts).values() for parts in (good_parts, bad_parts))
+        for (member, good), (_, bad) in zip(*found, strict=True):
+            member.learn_weights(good, bad)
 
     def combine(self, parts: paddle.Tensor) -> paddle.Tensor:
         return self.members[0].combine(parts[:, : self.members[0].part_count])
@@ -57,5 +63,11 @@ def candidate_names(sections: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _with_arguments(section: Mapping[str, Any]) -> str:
-    arguments = [f"{key}={value}" for key, value in section.items() if key != "name"]
-    return f"{section['name']}({', '.join(arguments)})"
+    """``fused(place_gaussian(rank=8), logit)``, ``map_max(top=9)``."""
+    parts = [
+        part if isinstance(part, str) else _with_arguments(part)
+        for part in section.get("parts", [])
+    ]
+    others = [f"{key}={value}" for key, value in section.items() if key not in ("name", "parts")]
+    within = ", ".join([*parts, *others])
+    return f"{section['name']}({within})" if within else section["name"]

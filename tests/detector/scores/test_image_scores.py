@@ -8,9 +8,12 @@ import pytest
 from paddle import nn
 from scipy.special import log_softmax
 from sklearn.covariance import LedoitWolf
+from sklearn.linear_model import LogisticRegression
 
 from ppcls_sspcab.detector.density.gaussian import GaussianDensity
 from ppcls_sspcab.detector.scores.base import ImageScore
+from ppcls_sspcab.detector.scores.fused import PENALTY, learnt_weights
+from ppcls_sspcab.detector.threshold.calibration import spread
 from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.registry import IMAGE_SCORES
 
@@ -124,6 +127,47 @@ def test_the_unit_of_a_part_does_not_matter() -> None:
         score.standardize(scaled)
         found.append(score.combine(paddle.to_tensor(scaled.astype(np.float32))).numpy())
     np.testing.assert_allclose(*found, rtol=1e-3, atol=1e-4)
+
+
+def test_learnt_weights_are_those_of_a_logistic_regression() -> None:
+    good = RNG.normal(size=(60, 2))
+    bad = RNG.normal((1.5, 0.5), size=(90, 2))
+    model = LogisticRegression(C=1 / (2 * PENALTY * 150), class_weight="balanced", tol=1e-8)
+    labels = np.repeat([0, 1], [60, 90])
+    expected = model.fit(np.concatenate([good, bad]), labels).coef_[0]
+    assert (expected > 0).all()
+    found = learnt_weights(good, bad)
+    np.testing.assert_allclose(found, expected / expected.sum(), atol=1e-3)
+
+
+def test_learnt_weights_drop_parts_that_say_nothing_or_the_opposite() -> None:
+    good, bad = RNG.normal(size=(50, 3)), RNG.normal((2, 0, -2), size=(200, 3))
+    weights = learnt_weights(good, bad)
+    assert weights[0] > 0.85
+    assert weights[2] == 0
+    np.testing.assert_allclose(learnt_weights(bad[:, 2:], good[:, 2:]), [1])
+    np.testing.assert_allclose(learnt_weights(good[:, 1:] * 0, good[:, 1:] * 0), [0.5, 0.5])
+
+
+def test_a_fused_score_that_learns_counts_its_parts_by_what_they_tell() -> None:
+    sections = [
+        {"name": "fused", "parts": ["embedding", "logit"], "combine": "learnt"},
+        {"name": "logit"},
+    ]
+    auto = build({"name": "auto", "scores": sections})
+    assert auto.learns_weights
+    good = RNG.normal(size=(50, 3)) * [3, 1, 1] + [100, 5, 5]
+    auto.standardize(good)
+    fused = auto.candidates(good)["fused"][0]
+    np.testing.assert_allclose(fused.weights.numpy(), [0.5, 0.5])
+    bad = RNG.normal(size=(200, 3)) * [3, 1, 1] + [100, 8, 5]
+    auto.learn_weights(good, bad)
+    assert fused.weights.numpy()[1] > 0.9
+    deviations = (bad - np.median(good, axis=0)) / [spread(column) for column in good.T]
+    found = fused.combine(paddle.to_tensor(bad[:, :2].astype(np.float32))).numpy()
+    np.testing.assert_allclose(
+        found, deviations[:, :2] @ fused.weights.numpy(), rtol=1e-3, atol=1e-3
+    )
 
 
 def test_candidates_are_each_what_they_are_alone() -> None:
