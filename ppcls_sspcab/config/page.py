@@ -46,8 +46,8 @@ _FILES = """\
 | `demo.yaml` | generated pictures, from scratch |
 | `mvtec/` | MVTec AD at full length (`paper.yaml`, 256 x 256 steps) and with 10,000 steps \
 (`short.yaml`), for `study` ([study.md](study.md)); not run on a GPU yet |
-| `variants/` | CutPaste `normal`, `scar`, `union`, `3way`; `paste_on_part`: small patches of \
-another picture, blended, on the part ([data.md](data.md)) |
+| `variants/` | CutPaste `normal`, `scar`, `union`, `3way`; `paper_pastes`: the CPU recipe \
+with the paper's patches ([data.md](data.md)) |
 | `ablations/` | without SSPCAB, kernel density, deeper head |
 """
 
