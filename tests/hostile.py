@@ -349,6 +349,75 @@ def onnx_unknown_operator(place: Path) -> object:
     return Predictor(place, backend="onnx")
 
 
+def _onnx_model(node: Any, **more: Any) -> Any:
+    """A model of one node, that would run."""
+    from onnx import helper
+
+    graph = helper.make_graph(
+        [node],
+        "graph",
+        [helper.make_tensor_value_info("images", 1, [4])],
+        [helper.make_tensor_value_info("score", 1, [4])],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=8, **more)
+
+
+def _onnx_node(kind: str, **attributes: Any) -> Any:
+    from onnx import helper
+
+    inputs = [] if kind == "Constant" else ["images"]
+    return helper.make_node(kind, inputs, ["score"], **attributes)
+
+
+def _onnx_models() -> dict[str, Any]:
+    from onnx import TensorProto, helper
+
+    outside = TensorProto(name="w", data_type=1, dims=[4], data_location=TensorProto.EXTERNAL)
+    branch = helper.make_graph([_onnx_node("Relu")], "branch", [], [])
+    function = helper.make_function("own", "F", ["a"], ["b"], [], [helper.make_opsetid("", 17)])
+    trained = _onnx_model(_onnx_node("Relu"))
+    trained.training_info.add()
+    hidden = _onnx_model(_onnx_node("Relu"))
+    hidden.graph.node[0].domain = "com.microsoft"
+    return {
+        "constant_outside": _onnx_model(_onnx_node("Constant", value=outside)),
+        "branches": _onnx_model(_onnx_node("If", then_branch=branch, else_branch=branch)),
+        "graph_in_an_attribute": _onnx_model(_onnx_node("Relu", then_branch=branch)),
+        "function": _onnx_model(_onnx_node("Relu"), functions=[function]),
+        "training": trained,
+        "foreign_domain": hidden,
+        "random": _onnx_model(_onnx_node("RandomNormalLike")),
+    }
+
+
+def _onnx_bytes(name: str) -> Callable[[Path], object]:
+    def read(place: Path) -> object:
+        from ppcls_sspcab.runtime.predictor import Predictor
+
+        whole = _onnx_model(_onnx_node("Relu")).SerializeToString()
+        content = {
+            "cut": whole[:-3],
+            "no_buffer": b"\x0b" * 40,
+            "a_group": whole + b"\x3b\x3c",
+            "long_number": whole + b"\x08" + b"\xff" * 11,
+            "large_key": whole + b"\xba\x80\x80\x80\x80\x01\x00",
+        }.get(name) or _onnx_models()[name].SerializeToString()
+        (place / "model.onnx").write_bytes(content)
+        _with_hashes(place, "model.onnx")
+        return Predictor(place, backend="onnx")
+
+    return read
+
+
+for _name in (
+    *("constant_outside", "branches", "graph_in_an_attribute", "function", "training"),
+    *("foreign_domain", "random", "cut", "no_buffer", "a_group"),
+    *("long_number", "large_key"),
+):
+    HOSTILE[f"onnx_{_name}"] = _onnx_bytes(_name)
+
+
 def _program(content: str) -> Callable[[Path], object]:
     def read(place: Path) -> object:
         from ppcls_sspcab.runtime.predictor import Predictor
@@ -361,19 +430,27 @@ def _program(content: str) -> Callable[[Path], object]:
     return read
 
 
-def _saving(operator: str) -> str:
-    operation = {"#": operator, "A": [{"N": "file_path", "AT": {"#": "0.a_str", "D": "MARKER"}}]}
-    return json.dumps({"base_code": {"magic": "pir"}, "program": {"regions": [operation]}})
+def _operator(name: str, **more: Any) -> str:
+    attribute = {"N": "file_path", "AT": {"#": "0.a_str", "D": "MARKER"}}
+    operator = {"#": name, "A": [attribute], "I": [], "O": [], **more}
+    block = {"#": "block_0", "args": [], "ops": [operator]}
+    program = {"regions": [{"#": "region_0", "blocks": [block]}]}
+    return json.dumps({"base_code": {"magic": "pir", "version": 4}, "program": program})
 
 
+_INSIDE = json.loads(_operator("1.save"))["program"]["regions"]
+_HARMFUL = ("check_numerics", "save_combine", "save", "load_combine", "read_file", "py_func")
 for _name, _content in {
     "no_json": "{",
     "deep_json": "[" * DEEP,
     "empty": "{}",
-    **{
-        f"would_{operator}": _saving(f"1.{operator}")
-        for operator in ("save_combine", "save", "load_combine", "read_file", "py_func", "send_v2")
-    },
+    **{f"would_{name}": _operator(f"1.{name}") for name in (*_HARMFUL, "send_v2", "print")},
+    "of_a_custom_dialect": _operator("3.relu", A=[]),
+    "by_its_whole_name": _operator("pd_op.relu", A=[]),
+    "foreign_attribute": _operator("1.relu"),
+    "branches": _operator("2.if", A=[]),
+    "operators_inside": _operator("1.relu", A=[], regions=_INSIDE),
+    "operator_is_a_list": _operator("1.relu").replace('"1.relu"', "[]"),
 }.items():
     HOSTILE[f"paddle_{_name}"] = _program(_content)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ import yaml
 from ppcls_sspcab.errors import ConfigError, ModelError
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.paths import CARD_FILE
-from ppcls_sspcab.utils.files import atomic_write, sha256_of
+from ppcls_sspcab.utils.files import atomic_write
 
 INPUT_NAME = "images"
 
@@ -132,17 +133,25 @@ class InferenceCard:
         except (KeyError, TypeError, ValueError, OverflowError, ConfigError) as error:
             raise ModelError(f"{path}: incomplete or wrong: {error}") from error
 
-    def check_files(self, folder: str | os.PathLike[str], names: Sequence[str]) -> None:
-        """Raises ModelError where a named file is missing, was never exported, or has changed."""
-        for name in names:
-            path = Path(folder) / name
-            if name not in self.files:
-                raise ModelError(
-                    f"{folder}: was exported without {name}; export again with that format"
-                )
-            if not path.is_file():
-                raise ModelError(f"{path}: missing; copy the whole exported folder")
-            if sha256_of(path) != self.files[name]:
-                raise ModelError(
-                    f"{path}: is not the file that was exported (SHA-256 differs); copy it again"
-                )
+    def read_file(self, path: Path) -> bytes:
+        """The content of one of the export's files.
+
+        Raises:
+            ModelError: the file is missing, was never exported, or has changed.
+        """
+        if path.name not in self.files:
+            raise ModelError(
+                f"{path.parent}: was exported without {path.name}; export again with that format"
+            )
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError as error:
+            raise ModelError(f"{path}: missing; copy the whole exported folder") from error
+        except OSError as error:
+            raise ModelError(f"{path}: cannot be read: {error}") from error
+        if hashlib.sha256(content).hexdigest() != self.files[path.name]:
+            raise ModelError(
+                f"{path}: is not the file that was exported (SHA-256 differs); copy it again, or "
+                "load it again if the folder was being replaced"
+            )
+        return content
