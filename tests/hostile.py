@@ -97,6 +97,17 @@ _STREAMS = {
     "extension": b"\x80\x02\x82\x01.",
     "only_a_list": b"\x80\x04]\x94.",
     "endless_size": b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.",
+    # (t, t) of (t, t) of ... as a key: its hash is that of 2 ** 60 tuples; 250 bytes in all
+    "endless_hash": b"\x80\x04)\x94" + b"h\x00h\x00\x86q\x00" * 60 + b"}h\x00K\x01s.",
+    "endless_repr": b"\x80\x02)q\x00" + b"h\x00h\x00\x86q\x00" * 60 + b"cnumpy\ndtype\nh\x00\x85R.",
+    "changes_the_reader": b"\x80\x02c_codecs\nencode\n}X\x01\x00\x00\x00aK\x01sb.",
+    "changes_a_dtype": b"\x80\x02cnumpy\ndtype\n(K\x01K\x02tb.",
+    "same_bytes_again": b"\x80\x02X\x00\x10\x00\x00"
+    + b"x" * 4096
+    + b"q\x00"
+    + b"c_codecs\nencode\nh\x00\x85R" * 100
+    + b".",
+    "a_set": b"\x80\x04\x8f.",
     "deep": b"\x80\x02" + b"(" * DEEP + b"t" * DEEP + b".",
     "nothing": b"",
 }
@@ -160,7 +171,7 @@ for _name, _content in _HEADERS.items():
 # ---------------------------------------------------------------------------------- detectors
 
 _CARD = {
-    "format": 2,
+    "format": 3,
     "category": "part",
     "preprocess": {"image_size": [32, 32]},
     "calibration": None,
@@ -169,6 +180,7 @@ _CARD = {
     "density": {"name": "GaussianDensity"},
     "score": {"name": "embedding"},
     "localize": None,
+    "tiling": None,
     "protocol": {},
 }
 
@@ -209,6 +221,16 @@ def _carded(card: Any) -> Callable[[Path], object]:
 for _name, _card in _CARDS.items():
     HOSTILE[f"detector_{_name}"] = _carded(_card)
 
+_CALIBRATION = {"threshold": 0.5, "scale": 1.0, "method": "TargetFPR", "pictures": 9}
+for _name, _values in {
+    "a_text": "x",
+    "threshold_is_a_text": {**_CALIBRATION, "threshold": "0.5"},
+    "threshold_is_nan": {**_CALIBRATION, "threshold": float("nan")},
+    "scale_is_zero": {**_CALIBRATION, "scale": 0.0},
+    "half_a_picture": {**_CALIBRATION, "pictures": 1.5},
+}.items():
+    HOSTILE[f"detector_calibration_{_name}"] = _carded({**_CARD, "calibration": _values})
+
 _PROGRESS = {"step": 0, "seconds": 0.0, "best_metric": None, "best_epoch": None}
 _STATE = {"progress": _PROGRESS, "identity": {}, "schedule": {}, "scaler": None}
 _STATES: dict[str, Any] = {
@@ -224,13 +246,13 @@ _STATES: dict[str, Any] = {
 
 def _stated(state: Any) -> Callable[[Path], object]:
     def read(place: Path) -> object:
-        from ppcls_sspcab.engine.checkpoint import read_card
+        from ppcls_sspcab.engine.checkpoint import _read
         from ppcls_sspcab.utils.weights import write_safetensors
 
         path = place / "latest.safetensors"
         text = state if isinstance(state, str) else json.dumps(state)
         write_safetensors(path, {"network.a": np.zeros(1)}, {"checkpoint": text})
-        return read_card(path)
+        return _read(path)
 
     return read
 
@@ -241,6 +263,10 @@ for _name, _state in _STATES.items():
 
 # ---------------------------------------------------------------------------------- exports
 
+_ALIASES = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{after}: &{after} [{','.join([f'*{name}'] * 9)}]\n"
+    for name, after in zip("abcdefghij", "bcdefghijk", strict=True)
+)
 _EXPORT = {
     "format": 1,
     "category": "part",
@@ -263,6 +289,18 @@ _EXPORTS: dict[str, Any] = {
     "threshold_is_endless": {**_EXPORT, "threshold": 10**400},
     "input_is_a_list": {**_EXPORT, "input": []},
     "mean_is_a_mapping": {**_EXPORT, "preprocess": {"mean": {"a": 1}}},
+    "aliases": yaml.safe_dump(_EXPORT) + _ALIASES + "detector: *k\n",
+    "threshold_stands_twice": yaml.safe_dump(_EXPORT) + "threshold: 9.0\n",
+    "threshold_is_true": {**_EXPORT, "threshold": True},
+    "threshold_is_a_digit": {**_EXPORT, "threshold": "0.5"},
+    "threshold_is_beyond_float32": {**_EXPORT, "threshold": 1e300},
+    "scale_is_negative": {**_EXPORT, "scale": -1.0},
+    "format_is_true": {**_EXPORT, "format": True},
+    "half_a_picture_at_once": {**_EXPORT, "pictures_at_once": 1.5},
+    "true_pictures_at_once": {**_EXPORT, "pictures_at_once": True},
+    "an_output_twice": {**_EXPORT, "outputs": ["score", "score"]},
+    "hash_is_a_number": {**_EXPORT, "files": {"model.onnx": 7}},
+    "detector_is_a_list": {**_EXPORT, "detector": [1]},
 }
 
 
@@ -461,11 +499,14 @@ _BASE = Path(__file__).resolve().parents[1] / "configs" / "demo.yaml"
 _YAMLS = {
     "runs_python": "Global: !!python/object/apply:os.mkdir [MARKER]",
     "names_python": "Global: {seed: !!python/name:os.system }",
-    "many_aliases": "a: &a [x,x,x,x,x,x,x,x,x]\n"
-    + "\n".join(
-        f"{after}: &{after} [{','.join([f'*{name}'] * 9)}]"
-        for name, after in zip("abcdefghi", "bcdefghij", strict=True)
+    "many_aliases": _ALIASES,
+    "many_merges": "a: &a {x: 1}\n"
+    + "".join(
+        f"{after}: &{after} {{<<: [{','.join([f'*{name}'] * 9)}]}}\n"
+        for name, after in zip("abcdefghij", "bcdefghijk", strict=True)
     ),
+    "endless_number": f"Global: {{seed: 0x{'f' * 4000}}}",
+    "endless_text": "Global: {category: " + "x" * 2_000_000 + "}",
     "contains_itself": "Global: &a {plugins: [*a]}",
     "deep": "[" * DEEP,
     "impossible_date": "Global: {category: 2024-99-99}",
@@ -487,6 +528,18 @@ def _configured(text: str) -> Callable[[Path], object]:
         return load_config(path)
 
     return read
+
+
+@hostile
+def config_fan_of_bases(place: Path) -> object:
+    """Each file names the next one twenty times."""
+    from ppcls_sspcab.config.load import load_config
+
+    for number in range(20):
+        names = ", ".join([f"{number + 1}.yaml"] * 20)
+        (place / f"{number}.yaml").write_text(f"_BASE_: [{names}]\n")
+    (place / "20.yaml").write_text("Global: {seed: 1}\n")
+    return load_config(place / "0.yaml")
 
 
 for _name, _content in _YAMLS.items():
