@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from ppcls_sspcab.utils.files import atomic_path
+from ppcls_sspcab.utils.table import csv_cell
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,7 +131,8 @@ def write_records(
         records: results and failures, in the order to be written.
         stream: a text stream, flushed after each record.
         form: ``jsonl``: one JSON object a line; ``csv``: the columns of ``COLUMNS``, where what a
-            record lacks is empty and ``is_anomaly`` is ``true`` or ``false``.
+            record lacks is empty, ``is_anomaly`` is ``true`` or ``false``, and texts are as
+            :func:`ppcls_sspcab.utils.table.csv_cell` writes them.
     """
     table = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
     if form == "csv":
@@ -140,7 +142,7 @@ def write_records(
             row = _values(record)
             if isinstance(record, Result):
                 row["is_anomaly"] = str(record.is_anomaly).lower()
-            table.writerow(row)
+            table.writerow({name: csv_cell(value) for name, value in row.items()})
         else:
             stream.write(record.to_json() + "\n")
         stream.flush()
@@ -154,8 +156,5 @@ def _values(record: Any) -> dict[str, Any]:
 
 def _to_json(values: dict[str, object]) -> str:
     text = json.dumps(values, ensure_ascii=False, allow_nan=False)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return json.dumps(values, allow_nan=False)
-    return text
+    # In ASCII where a name holds what is no text, or what drives a terminal.
+    return text if text.isprintable() else json.dumps(values, allow_nan=False)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ppcls_sspcab.result import Failure, Result, judge, opened, without_map, write_records
+from ppcls_sspcab.utils.table import csv_table
 
 GOOD = Result("teile/gut ü,1.png", 1.5, 0.25, 2.0, False)
 BAD = Result("bad.png", 3.0, 0.75, 2.0, True)
@@ -38,6 +39,26 @@ def test_csv_reads_back():
     assert [row["is_anomaly"] for row in rows] == ["false", "true", ""]
     assert float(rows[1]["score"]) == 3.0
     assert [row["error"] for row in rows] == ["", "", BROKEN.error]
+
+
+@pytest.mark.parametrize("name", ['=cmd|"/c calc"!A1.png', "+1.png", "-2+3.png", "@SUM(1).png"])
+def test_a_name_is_no_formula_in_a_csv(name):
+    record = Result(name, -1.5, 0.25, 2.0, False)
+    (row,) = csv.DictReader(io.StringIO(written("csv", [record])))
+    assert row["path"] == "'" + name
+    assert row["score"] == "-1.5"
+    assert csv_table(["defect"], [{"defect": name}]).splitlines()[1].lstrip('"').startswith("'")
+    assert json.loads(record.to_json())["path"] == name
+
+
+@pytest.mark.parametrize("character", ["\n", "\x1b", "\x9b", "\x7f", "\u2028"])
+def test_a_name_neither_drives_a_terminal_nor_begins_a_line(character):
+    record = Failure(f"a{character}[2Jb.png", "is empty")
+    for form in ("jsonl", "csv"):
+        text = written(form, [record])
+        assert text.replace("\n", "").isprintable()
+        assert len(text.splitlines()) == (1 if form == "jsonl" else 2)
+    assert json.loads(record.to_json())["path"] == record.path
 
 
 def test_a_path_that_is_no_utf8_is_written_all_the_same(tmp_path):

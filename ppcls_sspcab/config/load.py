@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -196,7 +197,7 @@ def _index(node: Any, part: str, so_far: list[str]) -> str | int:
     if isinstance(node, dict):
         return part
     if isinstance(node, list):
-        if part.isdigit() and int(part) < len(node):
+        if re.fullmatch("[0-9]{1,9}", part) and int(part) < len(node):
             return int(part)
         raise ConfigError(key, f"the list has items 0 to {len(node) - 1}")
     raise ConfigError(key, f"{'.'.join(so_far[:-1])} holds {node!r}, not a section")

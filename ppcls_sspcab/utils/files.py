@@ -109,6 +109,10 @@ def write_json(path: str | os.PathLike[str], values: Any) -> None:
         ValueError: NaN or an infinity, which JSON does not know.
     """
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # names of files need not be text; JSON must be
+        text = json.dumps(values, indent=2, allow_nan=False)
     atomic_write(path, text + "\n")
 
 

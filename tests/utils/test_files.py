@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ppcls_sspcab.errors import OutputError
-from ppcls_sspcab.utils.files import atomic_folder, atomic_path, atomic_write
+from ppcls_sspcab.utils.files import atomic_folder, atomic_path, atomic_write, write_json
 
 # The kernel itself refuses to write more: the file size is limited to 4096 bytes.
 LIMITED = """
@@ -108,6 +109,14 @@ def test_another_error_passes_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), atomic_path(tmp_path / "file"):
         raise ZeroDivisionError
     assert not list(tmp_path.iterdir())
+
+
+def test_json_stays_json_with_a_name_that_is_no_text(tmp_path: Path) -> None:
+    for name in ("raw\udcff", "gut ü"):
+        write_json(tmp_path / "names.json", {"defect": name})
+        text = (tmp_path / "names.json").read_text(encoding="utf-8")
+        assert json.loads(text) == {"defect": name}
+        assert ("ü" in text) == ("ü" in name)
 
 
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
