@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from ppcls_sspcab.utils.files import atomic_path
+from ppcls_sspcab.utils.files import records_file
 from ppcls_sspcab.utils.table import csv_cell
 
 if TYPE_CHECKING:
@@ -106,19 +106,18 @@ def normalized(score: Any, threshold: Any, scale: Any) -> Any:
 
 @contextmanager
 def opened(output: str | os.PathLike[str] | None) -> Iterator[TextIO]:
-    """The stream for records: a file that appears whole when the block ends, or standard output.
+    """The stream for records: a :func:`~ppcls_sspcab.utils.files.records_file`, or standard output.
 
     Args:
         output: the file's path; None for standard output.
+
+    Raises:
+        OutputError: the file cannot be written.
     """
     if output is None:
         yield sys.stdout
         return
-    with (
-        atomic_path(output) as temporary,
-        # Names of files need not be text: surrogateescape writes their bytes as they are.
-        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
-    ):
+    with records_file(output) as stream:
         yield stream
 
 

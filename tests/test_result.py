@@ -81,11 +81,21 @@ def test_a_record_is_written_before_the_next_is_made():
     assert len(list(write_records(records(), stream))) == 2
 
 
-def test_an_interrupted_run_leaves_no_file(tmp_path):
-    with pytest.raises(RuntimeError), opened(tmp_path / "out.jsonl") as stream:
-        stream.write("half")
+def test_an_interrupted_run_keeps_its_records_under_another_name(tmp_path):
+    path = tmp_path / "out.jsonl"
+    with pytest.raises(RuntimeError), opened(path):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
+    path.write_text("of an earlier run")
+    with pytest.raises(KeyboardInterrupt), opened(path) as stream:
+        stream.write("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "of an earlier run"
+    assert (tmp_path / "out.jsonl.part").read_text() == "half"
+    with opened(path) as stream:
+        stream.write("whole")
+    assert path.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_judge_agrees_with_its_formula():
