@@ -14,6 +14,7 @@ from ppcls_sspcab.errors import ModelError, UserError
 from ppcls_sspcab.paths import PADDLE_FILES
 from ppcls_sspcab.runtime.card import INPUT_NAME, InferenceCard
 from ppcls_sspcab.runtime.operators import check_onnx, checked_program
+from ppcls_sspcab.utils.files import naming_output
 from ppcls_sspcab.utils.machine import cpu_threads
 from ppcls_sspcab.utils.paddle_import import import_paddle
 from ppcls_sspcab.utils.paddle_inference import PaddleProgram
@@ -67,7 +68,10 @@ class PaddleNetwork:
             raise UserError(f"the backend 'paddle': {error}; or take the backend 'onnx'") from error
         try:
             # Paddle takes PIR programs from files only: from files that nobody else can write.
-            with tempfile.TemporaryDirectory(prefix="ppcls_sspcab_") as private:
+            with (
+                naming_output(tempfile.gettempdir()),
+                tempfile.TemporaryDirectory(prefix="ppcls_sspcab_") as private,
+            ):
                 program_path, weights_path = (Path(private) / name for name in PADDLE_FILES)
                 program_path.write_bytes(program)
                 weights_path.write_bytes(weights)
