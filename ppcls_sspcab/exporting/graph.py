@@ -17,7 +17,6 @@ from ppcls_sspcab.paths import PADDLE_FILES
 from ppcls_sspcab.runtime.card import INPUT_NAME
 from ppcls_sspcab.runtime.operators import checked_program
 
-
 _BYTES = {"0.t_f32": 4, "0.t_f64": 8, "0.t_i32": 4, "0.t_i64": 8, "0.t_f16": 2, "0.t_bf16": 2}
 
 
