@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 _MOST_NAMES = 8
+_LONGEST_LINE = 2_000
 
 
 class UserError(Exception):
@@ -44,10 +45,24 @@ class OutputError(UserError):
 
 
 def one_line(error: UserError) -> str:
-    """An error's text on one line, whatever the names in it: a line feed becomes ``\\n``."""
+    """An error's text on one line, whatever the names in it: a line feed becomes ``\\n``.
+
+    Of a text longer than 2,000 characters, such as one that quotes a damaged file, the middle is
+    left out.
+    """
+    text = str(error)
+    if len(text) > _LONGEST_LINE:
+        text = f"{text[: _LONGEST_LINE // 2]} ... {text[-_LONGEST_LINE // 2 :]}"
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """The text with escapes for what is not printed: line feeds, and what drives a terminal."""
+    if text.isprintable():
+        return text
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in str(error)
+        for character in text
     )
 
 

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from ppcls_sspcab.utils.files import atomic_path
+from ppcls_sspcab.utils.files import records_file
+from ppcls_sspcab.utils.table import csv_cell
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,19 +106,18 @@ def normalized(score: Any, threshold: Any, scale: Any) -> Any:
 
 @contextmanager
 def opened(output: str | os.PathLike[str] | None) -> Iterator[TextIO]:
-    """The stream for records: a file that appears whole when the block ends, or standard output.
+    """The stream for records: a :func:`~ppcls_sspcab.utils.files.records_file`, or standard output.
 
     Args:
         output: the file's path; None for standard output.
+
+    Raises:
+        OutputError: the file cannot be written.
     """
     if output is None:
         yield sys.stdout
         return
-    with (
-        atomic_path(output) as temporary,
-        # Names of files need not be text: surrogateescape writes their bytes as they are.
-        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream,
-    ):
+    with records_file(output) as stream:
         yield stream
 
 
@@ -130,7 +130,8 @@ def write_records(
         records: results and failures, in the order to be written.
         stream: a text stream, flushed after each record.
         form: ``jsonl``: one JSON object a line; ``csv``: the columns of ``COLUMNS``, where what a
-            record lacks is empty and ``is_anomaly`` is ``true`` or ``false``.
+            record lacks is empty, ``is_anomaly`` is ``true`` or ``false``, and texts are as
+            :func:`ppcls_sspcab.utils.table.csv_cell` writes them.
     """
     table = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
     if form == "csv":
@@ -140,7 +141,7 @@ def write_records(
             row = _values(record)
             if isinstance(record, Result):
                 row["is_anomaly"] = str(record.is_anomaly).lower()
-            table.writerow(row)
+            table.writerow({name: csv_cell(value) for name, value in row.items()})
         else:
             stream.write(record.to_json() + "\n")
         stream.flush()
@@ -154,8 +155,5 @@ def _values(record: Any) -> dict[str, Any]:
 
 def _to_json(values: dict[str, object]) -> str:
     text = json.dumps(values, ensure_ascii=False, allow_nan=False)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return json.dumps(values, allow_nan=False)
-    return text
+    # In ASCII where a name holds what is no text, or what drives a terminal.
+    return text if text.isprintable() else json.dumps(values, allow_nan=False)

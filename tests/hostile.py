@@ -97,6 +97,17 @@ _STREAMS = {
     "extension": b"\x80\x02\x82\x01.",
     "only_a_list": b"\x80\x04]\x94.",
     "endless_size": b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.",
+    # (t, t) of (t, t) of ... as a key: its hash is that of 2 ** 60 tuples; 250 bytes in all
+    "endless_hash": b"\x80\x04)\x94" + b"h\x00h\x00\x86q\x00" * 60 + b"}h\x00K\x01s.",
+    "endless_repr": b"\x80\x02)q\x00" + b"h\x00h\x00\x86q\x00" * 60 + b"cnumpy\ndtype\nh\x00\x85R.",
+    "changes_the_reader": b"\x80\x02c_codecs\nencode\n}X\x01\x00\x00\x00aK\x01sb.",
+    "changes_a_dtype": b"\x80\x02cnumpy\ndtype\n(K\x01K\x02tb.",
+    "same_bytes_again": b"\x80\x02X\x00\x10\x00\x00"
+    + b"x" * 4096
+    + b"q\x00"
+    + b"c_codecs\nencode\nh\x00\x85R" * 100
+    + b".",
+    "a_set": b"\x80\x04\x8f.",
     "deep": b"\x80\x02" + b"(" * DEEP + b"t" * DEEP + b".",
     "nothing": b"",
 }
@@ -160,7 +171,7 @@ for _name, _content in _HEADERS.items():
 # ---------------------------------------------------------------------------------- detectors
 
 _CARD = {
-    "format": 2,
+    "format": 3,
     "category": "part",
     "preprocess": {"image_size": [32, 32]},
     "calibration": None,
@@ -169,6 +180,7 @@ _CARD = {
     "density": {"name": "GaussianDensity"},
     "score": {"name": "embedding"},
     "localize": None,
+    "tiling": None,
     "protocol": {},
 }
 
@@ -209,6 +221,16 @@ def _carded(card: Any) -> Callable[[Path], object]:
 for _name, _card in _CARDS.items():
     HOSTILE[f"detector_{_name}"] = _carded(_card)
 
+_CALIBRATION = {"threshold": 0.5, "scale": 1.0, "method": "TargetFPR", "pictures": 9}
+for _name, _values in {
+    "a_text": "x",
+    "threshold_is_a_text": {**_CALIBRATION, "threshold": "0.5"},
+    "threshold_is_nan": {**_CALIBRATION, "threshold": float("nan")},
+    "scale_is_zero": {**_CALIBRATION, "scale": 0.0},
+    "half_a_picture": {**_CALIBRATION, "pictures": 1.5},
+}.items():
+    HOSTILE[f"detector_calibration_{_name}"] = _carded({**_CARD, "calibration": _values})
+
 _PROGRESS = {"step": 0, "seconds": 0.0, "best_metric": None, "best_epoch": None}
 _STATE = {"progress": _PROGRESS, "identity": {}, "schedule": {}, "scaler": None}
 _STATES: dict[str, Any] = {
@@ -224,13 +246,13 @@ _STATES: dict[str, Any] = {
 
 def _stated(state: Any) -> Callable[[Path], object]:
     def read(place: Path) -> object:
-        from ppcls_sspcab.engine.checkpoint import read_card
+        from ppcls_sspcab.engine.checkpoint import _read
         from ppcls_sspcab.utils.weights import write_safetensors
 
         path = place / "latest.safetensors"
         text = state if isinstance(state, str) else json.dumps(state)
         write_safetensors(path, {"network.a": np.zeros(1)}, {"checkpoint": text})
-        return read_card(path)
+        return _read(path)
 
     return read
 
@@ -241,6 +263,10 @@ for _name, _state in _STATES.items():
 
 # ---------------------------------------------------------------------------------- exports
 
+_ALIASES = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{after}: &{after} [{','.join([f'*{name}'] * 9)}]\n"
+    for name, after in zip("abcdefghij", "bcdefghijk", strict=True)
+)
 _EXPORT = {
     "format": 1,
     "category": "part",
@@ -263,6 +289,18 @@ _EXPORTS: dict[str, Any] = {
     "threshold_is_endless": {**_EXPORT, "threshold": 10**400},
     "input_is_a_list": {**_EXPORT, "input": []},
     "mean_is_a_mapping": {**_EXPORT, "preprocess": {"mean": {"a": 1}}},
+    "aliases": yaml.safe_dump(_EXPORT) + _ALIASES + "detector: *k\n",
+    "threshold_stands_twice": yaml.safe_dump(_EXPORT) + "threshold: 9.0\n",
+    "threshold_is_true": {**_EXPORT, "threshold": True},
+    "threshold_is_a_digit": {**_EXPORT, "threshold": "0.5"},
+    "threshold_is_beyond_float32": {**_EXPORT, "threshold": 1e300},
+    "scale_is_negative": {**_EXPORT, "scale": -1.0},
+    "format_is_true": {**_EXPORT, "format": True},
+    "half_a_picture_at_once": {**_EXPORT, "pictures_at_once": 1.5},
+    "true_pictures_at_once": {**_EXPORT, "pictures_at_once": True},
+    "an_output_twice": {**_EXPORT, "outputs": ["score", "score"]},
+    "hash_is_a_number": {**_EXPORT, "files": {"model.onnx": 7}},
+    "detector_is_a_list": {**_EXPORT, "detector": [1]},
 }
 
 
@@ -349,6 +387,75 @@ def onnx_unknown_operator(place: Path) -> object:
     return Predictor(place, backend="onnx")
 
 
+def _onnx_model(node: Any, **more: Any) -> Any:
+    """A model of one node, that would run."""
+    from onnx import helper
+
+    graph = helper.make_graph(
+        [node],
+        "graph",
+        [helper.make_tensor_value_info("images", 1, [4])],
+        [helper.make_tensor_value_info("score", 1, [4])],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=8, **more)
+
+
+def _onnx_node(kind: str, **attributes: Any) -> Any:
+    from onnx import helper
+
+    inputs = [] if kind == "Constant" else ["images"]
+    return helper.make_node(kind, inputs, ["score"], **attributes)
+
+
+def _onnx_models() -> dict[str, Any]:
+    from onnx import TensorProto, helper
+
+    outside = TensorProto(name="w", data_type=1, dims=[4], data_location=TensorProto.EXTERNAL)
+    branch = helper.make_graph([_onnx_node("Relu")], "branch", [], [])
+    function = helper.make_function("own", "F", ["a"], ["b"], [], [helper.make_opsetid("", 17)])
+    trained = _onnx_model(_onnx_node("Relu"))
+    trained.training_info.add()
+    hidden = _onnx_model(_onnx_node("Relu"))
+    hidden.graph.node[0].domain = "com.microsoft"
+    return {
+        "constant_outside": _onnx_model(_onnx_node("Constant", value=outside)),
+        "branches": _onnx_model(_onnx_node("If", then_branch=branch, else_branch=branch)),
+        "graph_in_an_attribute": _onnx_model(_onnx_node("Relu", then_branch=branch)),
+        "function": _onnx_model(_onnx_node("Relu"), functions=[function]),
+        "training": trained,
+        "foreign_domain": hidden,
+        "random": _onnx_model(_onnx_node("RandomNormalLike")),
+    }
+
+
+def _onnx_bytes(name: str) -> Callable[[Path], object]:
+    def read(place: Path) -> object:
+        from ppcls_sspcab.runtime.predictor import Predictor
+
+        whole = _onnx_model(_onnx_node("Relu")).SerializeToString()
+        content = {
+            "cut": whole[:-3],
+            "no_buffer": b"\x0b" * 40,
+            "a_group": whole + b"\x3b\x3c",
+            "long_number": whole + b"\x08" + b"\xff" * 11,
+            "large_key": whole + b"\xba\x80\x80\x80\x80\x01\x00",
+        }.get(name) or _onnx_models()[name].SerializeToString()
+        (place / "model.onnx").write_bytes(content)
+        _with_hashes(place, "model.onnx")
+        return Predictor(place, backend="onnx")
+
+    return read
+
+
+for _name in (
+    *("constant_outside", "branches", "graph_in_an_attribute", "function", "training"),
+    *("foreign_domain", "random", "cut", "no_buffer", "a_group"),
+    *("long_number", "large_key"),
+):
+    HOSTILE[f"onnx_{_name}"] = _onnx_bytes(_name)
+
+
 def _program(content: str) -> Callable[[Path], object]:
     def read(place: Path) -> object:
         from ppcls_sspcab.runtime.predictor import Predictor
@@ -361,19 +468,27 @@ def _program(content: str) -> Callable[[Path], object]:
     return read
 
 
-def _saving(operator: str) -> str:
-    operation = {"#": operator, "A": [{"N": "file_path", "AT": {"#": "0.a_str", "D": "MARKER"}}]}
-    return json.dumps({"base_code": {"magic": "pir"}, "program": {"regions": [operation]}})
+def _operator(name: str, **more: Any) -> str:
+    attribute = {"N": "file_path", "AT": {"#": "0.a_str", "D": "MARKER"}}
+    operator = {"#": name, "A": [attribute], "I": [], "O": [], **more}
+    block = {"#": "block_0", "args": [], "ops": [operator]}
+    program = {"regions": [{"#": "region_0", "blocks": [block]}]}
+    return json.dumps({"base_code": {"magic": "pir", "version": 4}, "program": program})
 
 
+_INSIDE = json.loads(_operator("1.save"))["program"]["regions"]
+_HARMFUL = ("check_numerics", "save_combine", "save", "load_combine", "read_file", "py_func")
 for _name, _content in {
     "no_json": "{",
     "deep_json": "[" * DEEP,
     "empty": "{}",
-    **{
-        f"would_{operator}": _saving(f"1.{operator}")
-        for operator in ("save_combine", "save", "load_combine", "read_file", "py_func", "send_v2")
-    },
+    **{f"would_{name}": _operator(f"1.{name}") for name in (*_HARMFUL, "send_v2", "print")},
+    "of_a_custom_dialect": _operator("3.relu", A=[]),
+    "by_its_whole_name": _operator("pd_op.relu", A=[]),
+    "foreign_attribute": _operator("1.relu"),
+    "branches": _operator("2.if", A=[]),
+    "operators_inside": _operator("1.relu", A=[], regions=_INSIDE),
+    "operator_is_a_list": _operator("1.relu").replace('"1.relu"', "[]"),
 }.items():
     HOSTILE[f"paddle_{_name}"] = _program(_content)
 
@@ -384,11 +499,14 @@ _BASE = Path(__file__).resolve().parents[1] / "configs" / "demo.yaml"
 _YAMLS = {
     "runs_python": "Global: !!python/object/apply:os.mkdir [MARKER]",
     "names_python": "Global: {seed: !!python/name:os.system }",
-    "many_aliases": "a: &a [x,x,x,x,x,x,x,x,x]\n"
-    + "\n".join(
-        f"{after}: &{after} [{','.join([f'*{name}'] * 9)}]"
-        for name, after in zip("abcdefghi", "bcdefghij", strict=True)
+    "many_aliases": _ALIASES,
+    "many_merges": "a: &a {x: 1}\n"
+    + "".join(
+        f"{after}: &{after} {{<<: [{','.join([f'*{name}'] * 9)}]}}\n"
+        for name, after in zip("abcdefghij", "bcdefghijk", strict=True)
     ),
+    "endless_number": f"Global: {{seed: 0x{'f' * 4000}}}",
+    "endless_text": "Global: {category: " + "x" * 2_000_000 + "}",
     "contains_itself": "Global: &a {plugins: [*a]}",
     "deep": "[" * DEEP,
     "impossible_date": "Global: {category: 2024-99-99}",
@@ -410,6 +528,18 @@ def _configured(text: str) -> Callable[[Path], object]:
         return load_config(path)
 
     return read
+
+
+@hostile
+def config_fan_of_bases(place: Path) -> object:
+    """Each file names the next one twenty times."""
+    from ppcls_sspcab.config.load import load_config
+
+    for number in range(20):
+        names = ", ".join([f"{number + 1}.yaml"] * 20)
+        (place / f"{number}.yaml").write_text(f"_BASE_: [{names}]\n")
+    (place / "20.yaml").write_text("Global: {seed: 1}\n")
+    return load_config(place / "0.yaml")
 
 
 for _name, _content in _YAMLS.items():

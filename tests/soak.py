@@ -248,7 +248,8 @@ def _check_file(path: Path) -> None:
             picture.load()
     elif path.name == "inference.yml":
         card = InferenceCard.read(path.parent)
-        card.check_files(path.parent, list(card.files))
+        for name in card.files:
+            card.read_file(path.parent / name)
         if {file.name for file in path.parent.iterdir()} != {*card.files, path.name}:
             raise Broken("files without a card")
     elif path.suffix == ".yaml":

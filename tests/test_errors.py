@@ -23,3 +23,9 @@ def test_hidden_names_are_not_offered() -> None:
 
 def test_an_error_is_one_line_whatever_the_names_in_it() -> None:
     assert one_line(UserError("a\nb\x1b[0m ü")) == "a\\nb\\x1b[0m ü"
+
+
+def test_an_error_that_quotes_a_whole_file_is_cut() -> None:
+    line = one_line(UserError("key: " + "\n" * 1_000_000 + " end"))
+    assert len(line) < 5_000
+    assert line.startswith("key: ") and line.endswith(" end")

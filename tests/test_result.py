@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ppcls_sspcab.result import Failure, Result, judge, opened, without_map, write_records
+from ppcls_sspcab.utils.table import csv_table
 
 GOOD = Result("teile/gut ü,1.png", 1.5, 0.25, 2.0, False)
 BAD = Result("bad.png", 3.0, 0.75, 2.0, True)
@@ -40,6 +41,26 @@ def test_csv_reads_back():
     assert [row["error"] for row in rows] == ["", "", BROKEN.error]
 
 
+@pytest.mark.parametrize("name", ['=cmd|"/c calc"!A1.png', "+1.png", "-2+3.png", "@SUM(1).png"])
+def test_a_name_is_no_formula_in_a_csv(name):
+    record = Result(name, -1.5, 0.25, 2.0, False)
+    (row,) = csv.DictReader(io.StringIO(written("csv", [record])))
+    assert row["path"] == "'" + name
+    assert row["score"] == "-1.5"
+    assert csv_table(["defect"], [{"defect": name}]).splitlines()[1].lstrip('"').startswith("'")
+    assert json.loads(record.to_json())["path"] == name
+
+
+@pytest.mark.parametrize("character", ["\n", "\x1b", "\x9b", "\x7f", "\u2028"])
+def test_a_name_neither_drives_a_terminal_nor_begins_a_line(character):
+    record = Failure(f"a{character}[2Jb.png", "is empty")
+    for form in ("jsonl", "csv"):
+        text = written(form, [record])
+        assert text.replace("\n", "").isprintable()
+        assert len(text.splitlines()) == (1 if form == "jsonl" else 2)
+    assert json.loads(record.to_json())["path"] == record.path
+
+
 def test_a_path_that_is_no_utf8_is_written_all_the_same(tmp_path):
     odd = Failure(b"caf\xe9.png".decode("utf-8", "surrogateescape"), "is empty")
     assert json.loads(odd.to_json())["path"] == odd.path
@@ -60,11 +81,21 @@ def test_a_record_is_written_before_the_next_is_made():
     assert len(list(write_records(records(), stream))) == 2
 
 
-def test_an_interrupted_run_leaves_no_file(tmp_path):
-    with pytest.raises(RuntimeError), opened(tmp_path / "out.jsonl") as stream:
-        stream.write("half")
+def test_an_interrupted_run_keeps_its_records_under_another_name(tmp_path):
+    path = tmp_path / "out.jsonl"
+    with pytest.raises(RuntimeError), opened(path):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
+    path.write_text("of an earlier run")
+    with pytest.raises(KeyboardInterrupt), opened(path) as stream:
+        stream.write("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "of an earlier run"
+    assert (tmp_path / "out.jsonl.part").read_text() == "half"
+    with opened(path) as stream:
+        stream.write("whole")
+    assert path.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_judge_agrees_with_its_formula():

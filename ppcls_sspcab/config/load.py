@@ -9,18 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ppcls_sspcab.arguments import items_of
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.config.schema import ThresholdSection
 from ppcls_sspcab.errors import ConfigError, did_you_mean
 from ppcls_sspcab.paths import shipped_config
+from ppcls_sspcab.utils.plain_yaml import TooMuch, YamlError, read_yaml
 
 COMMAND_LINE = "-o on the command line"
 
-# Nested aliases let a short YAML stand for more values than any memory holds.
-MOST_VALUES, MOST_DEPTH = 100_000, 50
+# Files that name several _BASE_ each would be read more often than any time allows.
+MOST_FILES = 100
 
 
 def load_config(
@@ -43,9 +42,9 @@ def load_config(
     if isinstance(source, Config):
         tree, origins = _plain(source.tree), dict(source.origins)
     elif isinstance(source, Mapping):
-        tree, origins = _with_bases(_plain(source), "", Path(), ())
+        tree, origins = _with_bases(_plain(source), "", Path(), (), [])
     else:
-        tree, origins = _read(_found(Path(source), Path()), ())
+        tree, origins = _read(_found(Path(source), Path()), (), [])
     named = "overrides" if isinstance(overrides, Mapping) else COMMAND_LINE
     try:
         # A new name drops the arguments of the old one, so names go first.
@@ -62,15 +61,25 @@ def load_config(
     return Config(tree, origins)
 
 
-def _read(path: Path, including: tuple[Path, ...]) -> tuple[dict[str, Any], dict[str, str]]:
+def _read(
+    path: Path, including: tuple[Path, ...], read: list[Path]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """A file with its bases; ``read`` are those read so far."""
     resolved = path.resolve()
+    read.append(path)
+    if len(read) > MOST_FILES:
+        raise ConfigError("_BASE_", f"names more than {MOST_FILES} files in all", str(read[0]))
     if resolved in including:
         raise ConfigError("_BASE_", f"the file includes itself through {path}", str(including[-1]))
-    return _with_bases(_parse(path), str(path), path.parent, (*including, resolved))
+    return _with_bases(_parse(path), str(path), path.parent, (*including, resolved), read)
 
 
 def _with_bases(
-    tree: dict[str, Any], name: str, folder: Path, including: tuple[Path, ...]
+    tree: dict[str, Any],
+    name: str,
+    folder: Path,
+    including: tuple[Path, ...],
+    read: list[Path],
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The tree merged onto those of its ``_BASE_`` files, and the file that set each key."""
     bases = tree.pop("_BASE_", [])
@@ -80,7 +89,7 @@ def _with_bases(
     if not (isinstance(bases, list) and all(isinstance(base, str) for base in bases)):
         raise ConfigError("_BASE_", f"must be a file name or a list, not {bases!r}", name)
     for base in bases:
-        base_tree, base_origins = _read(_found(Path(base), folder), including)
+        base_tree, base_origins = _read(_found(Path(base), folder), including, read)
         merged = _merge(merged, base_tree)
         origins.update({key: file for key, file in base_origins.items() if key})
     origins.update(dict.fromkeys(_keys(tree), name))
@@ -118,49 +127,11 @@ def _parse(path: Path) -> dict[str, Any]:
 
 def _parse_yaml(text: str, key: str, mistake: str, file: str) -> Any:
     try:
-        value = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(key, f"{mistake}: {reason}", file) from error
-    _require_plain(value, file)
-    return value
-
-
-def _require_plain(tree: Any, file: str) -> None:
-    """Refuses what is too large or too deep: by aliases a tree may even contain itself."""
-    waiting, seen = [(tree, 0)], 0
-    while waiting:
-        value, depth = waiting.pop()
-        seen += 1
-        if seen > MOST_VALUES or depth > MOST_DEPTH:
-            raise ConfigError("", "holds more values, or deeper ones, than fit here", file)
-        waiting += [(item, depth + 1) for _, item in items_of(value)]
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML's safe loader that also reads 3e-5 as a number and refuses a key given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, (str, int, float, bool, type(None))):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"a key must be a plain text, not {key!r}", key_node.start_mark
-                )
-            if key in seen and key != "<<":
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
-    list("-+0123456789."),
-)
+        return read_yaml(text)
+    except TooMuch as error:
+        raise ConfigError("", str(error), file) from error
+    except YamlError as error:
+        raise ConfigError(key, f"{mistake}: {error}", file) from error
 
 
 def _merge(base: Any, over: Any) -> Any:
@@ -226,7 +197,7 @@ def _index(node: Any, part: str, so_far: list[str]) -> str | int:
     if isinstance(node, dict):
         return part
     if isinstance(node, list):
-        if part.isdigit() and int(part) < len(node):
+        if re.fullmatch("[0-9]{1,9}", part) and int(part) < len(node):
             return int(part)
         raise ConfigError(key, f"the list has items 0 to {len(node) - 1}")
     raise ConfigError(key, f"{'.'.join(so_far[:-1])} holds {node!r}, not a section")

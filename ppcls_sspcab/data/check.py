@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ppcls_sspcab.data.datasets.layouts import LAYOUTS, layout_of
 from ppcls_sspcab.data.masks import whole_mask
 from ppcls_sspcab.data.samples import Sample
-from ppcls_sspcab.errors import DataError, did_you_mean
+from ppcls_sspcab.errors import DataError, did_you_mean, printable
 from ppcls_sspcab.image.decode import ImageError, decode
 from ppcls_sspcab.utils.table import plain_table
 
@@ -63,14 +63,15 @@ def check(root: str, dataset: str | None = None, category: str | None = None) ->
     if dataset and dataset not in LAYOUTS:
         raise DataError(f"unknown data set {dataset!r}{did_you_mean(dataset, LAYOUTS)}")
     layout = LAYOUTS[dataset] if dataset else layout_of(Path(root))
-    print(f"{root}: {layout.__name__}")
+    print(printable(f"{root}: {layout.__name__}"))
     names = [category] if category else layout.categories(root)
     findings = [_examine(layout, root, name) for name in names]
     for finding in findings:
-        print("\n" + "\n".join(_lines(finding)))
+        print("\n" + "\n".join(map(printable, _lines(finding))))
     wrong = [finding.category for finding in findings if finding.problems]
     state = "something is wrong in " + ", ".join(wrong) if wrong else "nothing is wrong"
-    print(f"\n{len(findings)} {'category' if len(findings) == 1 else 'categories'}: {state}")
+    found = f"{len(findings)} {'category' if len(findings) == 1 else 'categories'}"
+    print(f"\n{found}: {printable(state)}")
     return not wrong
 
 

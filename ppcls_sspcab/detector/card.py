@@ -9,7 +9,7 @@ from typing import Any
 
 import paddle
 
-from ppcls_sspcab.arguments import check_arguments
+from ppcls_sspcab.arguments import check_arguments, check_type
 from ppcls_sspcab.detector.threshold.calibration import Calibration
 from ppcls_sspcab.errors import ModelError, UserError
 from ppcls_sspcab.image.preprocess import Preprocess
@@ -80,11 +80,21 @@ class DetectorCard:
             values = {field.name: card[field.name] for field in dataclasses.fields(cls)}
             values["preprocess"] = Preprocess.from_dict(values["preprocess"])
             for name in ("calibration", "pixel_calibration"):
-                values[name] = Calibration(**values[name]) if values[name] else None
+                values[name] = _calibration(values[name], f"card.{name}")
             check_arguments(cls, values, "card")
             return cls(**values)
         except (KeyError, TypeError, ValueError, RecursionError, UserError) as error:
             raise ModelError(f"{path}: damaged description: {error}") from error
+
+
+def _calibration(values: dict[str, Any] | None, key: str) -> Calibration | None:
+    if values is None:
+        return None
+    check_type(values, dict[str, Any], key)
+    check_arguments(Calibration, values, key)
+    if not values["scale"] > 0:
+        raise ValueError(f"{key}.scale must be above 0, not {values['scale']}")
+    return Calibration(**values)
 
 
 def _plain(calibration: Calibration | None) -> dict[str, Any] | None:

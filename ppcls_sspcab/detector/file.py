@@ -20,8 +20,7 @@ from ppcls_sspcab.utils.files import atomic_write
 from ppcls_sspcab.utils.weights import (
     load_into,
     part_of,
-    read_metadata,
-    read_weights,
+    read_safetensors,
     write_safetensors,
 )
 
@@ -49,22 +48,39 @@ def load_detector(path: str | os.PathLike[str]) -> Detector:
     """
     if not Path(path).is_file():
         raise ModelError(f"{path}: no such file; 'train' writes it")
-    text = read_metadata(path).get("detector")
-    if text is None:
+    arrays, texts = read_safetensors(path)
+    if "detector" not in texts:
         raise ModelError(f"{path}: holds weights but no detector; give a detector.safetensors")
-    card = DetectorCard.from_json(text, path)
-    arrays = read_weights(path)
+    card = DetectorCard.from_json(texts["detector"], path)
+    _require_finite(arrays, path)
     detector = _unfitted(card, arrays, path)
     for name in detector.calibrated_names:
-        if name not in arrays or arrays[name].shape != ():
-            raise ModelError(f"{path}: the array {name!r} is missing or damaged")
-        getattr(detector, name).set_value(arrays[name])
+        getattr(detector, name).set_value(_calibrated(name, arrays, path))
     fitted = ("image_score.", "localizer.")
     load_fitted_arrays(
         detector, {name: value for name, value in arrays.items() if name.startswith(fitted)}
     )
     detector.card = card
     return detector
+
+
+def _require_finite(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> None:
+    """Raises ModelError for NaN and infinities, with which every picture gets the same score."""
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ModelError(f"{path}: the array {name!r} holds values that are no numbers")
+
+
+def _calibrated(
+    name: str, arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]
+) -> np.ndarray:
+    """A threshold or a scale as it was written; raises ModelError for anything else."""
+    array = arrays.get(name)
+    if array is None or array.shape != () or array.dtype != np.float32:
+        raise ModelError(f"{path}: the array {name!r} is missing or damaged: not one float32")
+    if name.endswith("scale") and not array > 0:
+        raise ModelError(f"{path}: {name} must be above 0, not {array}")
+    return array
 
 
 def _unfitted(

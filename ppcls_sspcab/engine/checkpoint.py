@@ -23,7 +23,7 @@ from ppcls_sspcab.fitting.save import Progress
 from ppcls_sspcab.utils.weights import (
     load_into,
     part_of,
-    read_metadata,
+    read_safetensors,
     read_weights,
     write_safetensors,
 )
@@ -72,14 +72,13 @@ class TrainingState:
         Raises:
             ModelError: a missing or damaged file, or one of another run.
         """
-        card = read_card(path)
+        arrays, card = _read(path)
         for key, value in self.identity.items():
             if card["identity"].get(key) != value:
                 raise ModelError(
                     f"{path}: was made with {key} = {card['identity'].get(key)!r}, this run has "
                     f"{value!r}; resume with the same configuration or train anew"
                 )
-        arrays = read_weights(path)
         report = load_into(self.network, part_of(arrays, "network."), str(path))
         if report.missing or report.unexpected:
             raise ModelError(f"{path}: is of another network: {report.summary()}")
@@ -148,24 +147,24 @@ def load_network(network: nn.Layer, path: Path, averaged: bool = False) -> None:
     load_into(network, part, str(path))
 
 
-def read_card(path: Path) -> dict[str, Any]:
-    """A checkpoint's header: ``progress``, ``identity``, ``schedule`` and ``scaler``.
+def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """A checkpoint's arrays, and its header: ``progress``, ``identity``, ``schedule``, ``scaler``.
 
     Raises:
         ModelError: no such file, or no checkpoint.
     """
     if not path.is_file():
         raise ModelError(f"{path}: no such checkpoint")
-    text = read_metadata(path).get("checkpoint")
-    if text is None:
+    arrays, texts = read_safetensors(path)
+    if "checkpoint" not in texts:
         raise ModelError(f"{path}: holds weights but no training state to resume from")
     try:
-        card = json.loads(text)
+        card = json.loads(texts["checkpoint"])
         check_arguments(_Card, card, "checkpoint")
         check_arguments(Progress, card["progress"], "checkpoint.progress")
     except (ValueError, AttributeError, UserError, RecursionError) as error:
         raise ModelError(f"{path}: damaged description of the training state: {error}") from error
-    return card
+    return arrays, card
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:

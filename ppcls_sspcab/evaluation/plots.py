@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ppcls_sspcab.errors import printable
 from ppcls_sspcab.evaluation.results import Results
 from ppcls_sspcab.paths import RunFolder
 from ppcls_sspcab.utils.files import atomic_path
@@ -138,7 +139,8 @@ def tsne_figure(results: Results, embeddings: np.ndarray) -> Figure:
     ]
     for name, marker, colour in styles:
         x, y = points[kinds == name].T
-        label = f"{name if len(name) <= 22 else f'{name[:21]}…'} ({len(x)})"
+        shown = printable(name)
+        label = f"{shown if len(shown) <= 22 else f'{shown[:21]}…'} ({len(x)})"
         axes.scatter(
             x, y, s=36, c=colour, marker=marker, alpha=0.75, linewidths=0.4, edgecolors="white",
             label=label,
@@ -211,7 +213,7 @@ def _axes(
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     # A category may hold a dollar sign, which would start a formula.
-    category = f": {results.category}" if results.category else ""
+    category = f": {printable(results.category)}" if results.category else ""
     axes.set_title((title + category).replace("$", r"\$"), loc="left", fontweight="bold")
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes

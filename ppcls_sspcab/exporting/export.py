@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,7 @@ from ppcls_sspcab.utils.logger import get_logger
 from ppcls_sspcab.version import __version__
 
 FORMATS = ("paddle", "onnx")
+_BESIDE_WEIGHTS = 1 << 16  # bytes of a program, at least
 
 _FIRST_OUTPUTS = ("score", "normalized_score")
 
@@ -81,7 +83,12 @@ def export_detector(
     pixels = noise(card.preprocess)
     # From uint8 the graph normalises itself.
     prepare = np.asarray if input_type == "uint8" else card.preprocess.normalize
-    with evaluation_mode(detector), atomic_folder(target) as temporary:
+    weights = sum(value.numpy().nbytes for value in detector.state_dict().values())
+    with (
+        evaluation_mode(detector),
+        atomic_folder(target) as temporary,
+        _room_for([weights] * (1 + len(set(formats) - {"paddle"})), temporary),
+    ):
         expected = eager_outputs(detector, card.preprocess.normalize(pixels))
         outputs = [*_FIRST_OUTPUTS, *sorted(set(expected) - set(_FIRST_OUTPUTS))]
         graph = DetectorGraph(detector, outputs, card.preprocess if input_type == "uint8" else None)
@@ -115,6 +122,27 @@ def _save_int8(
     report = int8_report(folder / ONNX_FILE, folder / INT8_FILE, settings, threshold, prepare)
     get_logger().info(summary(report))
     return report
+
+
+@contextmanager
+def _room_for(sizes: Sequence[int], folder: Path) -> Iterator[None]:
+    """Tells a full disk from a model that cannot be loaded, where a ModelError leaves the block.
+
+    Paddle and paddle2onnx write a part of their files on a full disk and say nothing.
+
+    Raises:
+        OSError: the folder has no room for files of these bytes.
+    """
+    try:
+        yield
+    except ModelError:
+        for file in folder.iterdir():
+            file.unlink()
+        for number, size in enumerate(sizes):
+            with (folder / str(number)).open("wb") as probe:
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(probe.fileno(), 0, size + _BESIDE_WEIGHTS)
+        raise
 
 
 def _check_formats(formats: Sequence[str], int8: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +11,13 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ppcls_sspcab.errors import ModelError
 from ppcls_sspcab.image.preprocess import Preprocess
+from ppcls_sspcab.paths import PADDLE_FILES
 from ppcls_sspcab.runtime.card import INPUT_NAME
+from ppcls_sspcab.runtime.operators import checked_program
+
+_BYTES = {"0.t_f32": 4, "0.t_f64": 8, "0.t_i32": 4, "0.t_i64": 8, "0.t_f16": 2, "0.t_bf16": 2}
 
 
 class DetectorGraph(nn.Layer):
@@ -41,7 +48,11 @@ class DetectorGraph(nn.Layer):
 
 
 def save_paddle(graph: DetectorGraph, preprocess: Preprocess, folder: Path) -> None:
-    """Writes ``inference.json`` and ``inference.pdiparams``, for any batch size."""
+    """Writes ``inference.json`` and ``inference.pdiparams``, for any batch size.
+
+    Raises:
+        ModelError: an operator that no exported model may hold, or files that are not whole.
+    """
     height, width = preprocess.image_size
     pixels = graph.takes_pixels
     spec = paddle.static.InputSpec(
@@ -52,3 +63,17 @@ def save_paddle(graph: DetectorGraph, preprocess: Preprocess, folder: Path) -> N
     graph.eval()
     static = paddle.jit.to_static(graph, input_spec=[spec], full_graph=True)
     paddle.jit.save(static, str(folder / "inference"))
+    _require_whole(*(folder / name for name in PADDLE_FILES))
+
+
+def _require_whole(program: Path, weights: Path) -> None:
+    """On a full disk Paddle writes a part of each file and says nothing."""
+    content = json.loads(checked_program(program.read_bytes(), program.name))
+    expected = 0
+    for operator in content["program"]["regions"][0]["blocks"][0]["ops"]:
+        if operator["#"] == "p":
+            kind, shape, *_ = operator["O"]["TT"]["D"]
+            expected += math.prod(shape) * _BYTES.get(kind["#"], 1)
+    found = weights.stat().st_size if weights.exists() else 0
+    if found < expected:
+        raise ModelError(f"{weights.name}: Paddle wrote {found} bytes of {expected} or more")

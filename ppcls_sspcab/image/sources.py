@@ -49,10 +49,11 @@ def _stands_for(text: str) -> list[str]:
         return found
     if path.suffix.lower() == ".txt" and path.is_file():
         try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            with path.open(encoding="utf-8-sig") as stream:
+                lines = [line.strip("\n\t ") for line in stream]
         except UnicodeDecodeError as error:
             raise DataError(f"{text}: a list of pictures must be UTF-8 text ({error})") from error
-        found = [str(path.parent / line.strip()) for line in lines if line.strip()]
+        found = [str(path.parent / line) for line in lines if line]
         if not found:
             raise DataError(f"{text}: the list is empty; it takes one path a line")
         return found

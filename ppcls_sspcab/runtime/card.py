@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -14,11 +15,13 @@ import yaml
 from ppcls_sspcab.errors import ConfigError, ModelError
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.paths import CARD_FILE
-from ppcls_sspcab.utils.files import atomic_write, sha256_of
+from ppcls_sspcab.utils.files import atomic_write
+from ppcls_sspcab.utils.plain_yaml import read_yaml
 
 INPUT_NAME = "images"
 
 _FORMAT = 1
+_LARGEST = 3.4e38  # of float32
 _MAPPINGS = ("in_graph", "versions", "verification", "files")
 _HEADER = "# Written by 'ppcls-sspcab export'; deploy/README.md explains each key.\n"
 
@@ -64,19 +67,25 @@ class InferenceCard:
         if not isinstance(self.category, str):
             raise ValueError(f"category must be a text, not {self.category!r}")
         names = self.outputs if isinstance(self.outputs, (list, tuple)) else ()
-        if "score" not in names or not all(isinstance(name, str) for name in names):
+        texts = [name for name in names if isinstance(name, str)]
+        if "score" not in texts or len(set(texts)) < len(names):
             raise ValueError(f"outputs must be a list of names with 'score', not {self.outputs!r}")
-        for name in _MAPPINGS:
+        for name in (*_MAPPINGS, "detector"):
             if not isinstance(getattr(self, name), Mapping):
                 raise ValueError(f"{name} must be a mapping, not {getattr(self, name)!r}")
+        for name, value in self.files.items():
+            if not (isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)):
+                raise ValueError(f"files: {name} must be a SHA-256, not {value!r}")
         if self.input_type not in ("float32", "uint8"):
             raise ValueError(f"input_type must be float32 or uint8, not {self.input_type!r}")
-        if not math.isfinite(self.threshold) or not 0 < self.scale < math.inf:
+        for name in ("threshold", "scale"):
+            object.__setattr__(self, name, _number(name, getattr(self, name)))
+        if not self.scale > 0:
+            raise ValueError(f"scale must be above 0, not {self.scale}")
+        if type(self.pictures_at_once) is not int or self.pictures_at_once < 0:
             raise ValueError(
-                f"threshold {self.threshold} and scale {self.scale} must be finite, scale above 0"
+                f"pictures_at_once must be a whole number of 0 or more, not {self.pictures_at_once}"
             )
-        if self.pictures_at_once < 0:
-            raise ValueError(f"pictures_at_once must not be negative, not {self.pictures_at_once}")
 
     @property
     def pixels_shape(self) -> tuple[int, ...]:
@@ -117,32 +126,48 @@ class InferenceCard:
         if not path.is_file():
             raise ModelError(f"{folder}: no {CARD_FILE} there; give a folder that 'export' wrote")
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+            content = read_yaml(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             raise ModelError(f"{path}: cannot be read: {error}") from error
         found = content.get("format") if isinstance(content, dict) else None
-        if found != _FORMAT:
+        if type(found) is not int or found != _FORMAT:
             raise ModelError(f"{path}: format {found!r}; this version reads format {_FORMAT}")
         try:
             values = {item.name: content[item.name] for item in fields(cls) if item.name in content}
             values["input_type"] = content["input"]["type"]
             values["preprocess"] = Preprocess.from_dict(content["preprocess"])
-            values |= {name: float(content[name]) for name in ("threshold", "scale")}
             return cls(**values)
-        except (KeyError, TypeError, ValueError, OverflowError, ConfigError) as error:
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise ModelError(f"{path}: incomplete or wrong: {error}") from error
 
-    def check_files(self, folder: str | os.PathLike[str], names: Sequence[str]) -> None:
-        """Raises ModelError where a named file is missing, was never exported, or has changed."""
-        for name in names:
-            path = Path(folder) / name
-            if name not in self.files:
-                raise ModelError(
-                    f"{folder}: was exported without {name}; export again with that format"
-                )
-            if not path.is_file():
-                raise ModelError(f"{path}: missing; copy the whole exported folder")
-            if sha256_of(path) != self.files[name]:
-                raise ModelError(
-                    f"{path}: is not the file that was exported (SHA-256 differs); copy it again"
-                )
+    def read_file(self, path: Path) -> bytes:
+        """The content of one of the export's files.
+
+        Raises:
+            ModelError: the file is missing, was never exported, or has changed.
+        """
+        if path.name not in self.files:
+            raise ModelError(
+                f"{path.parent}: was exported without {path.name}; export again with that format"
+            )
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError as error:
+            raise ModelError(f"{path}: missing; copy the whole exported folder") from error
+        except OSError as error:
+            raise ModelError(f"{path}: cannot be read: {error}") from error
+        if hashlib.sha256(content).hexdigest() != self.files[path.name]:
+            raise ModelError(
+                f"{path}: is not the file that was exported (SHA-256 differs); copy it again, or "
+                "load it again if the folder was being replaced"
+            )
+        return content
+
+
+def _number(name: str, value: object) -> float:
+    """A finite number that float32, in which networks compute, holds; else a ValueError."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{name} must be a number, not {value!r}")
+    if not abs(value) <= _LARGEST:
+        raise ValueError(f"{name} must be a finite number of at most {_LARGEST}")
+    return float(value)

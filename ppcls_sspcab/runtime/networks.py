@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -13,19 +12,12 @@ import numpy as np
 
 from ppcls_sspcab.errors import ModelError, UserError
 from ppcls_sspcab.paths import PADDLE_FILES
-from ppcls_sspcab.runtime.card import INPUT_NAME
+from ppcls_sspcab.runtime.card import INPUT_NAME, InferenceCard
+from ppcls_sspcab.runtime.operators import check_onnx, checked_program
+from ppcls_sspcab.utils.files import naming_output
 from ppcls_sspcab.utils.machine import cpu_threads
 from ppcls_sspcab.utils.paddle_import import import_paddle
 from ppcls_sspcab.utils.paddle_inference import PaddleProgram
-
-# Names of operators that do more than compute.
-_SIDE_EFFECTS = re.compile(
-    r"(save|load|read|print|py_func|py_layer|run_program|send|recv|p_send|p_recv|partial_send|"
-    r"partial_recv|listen|create_\w*reader|decode_jpeg)(_combine|_file|_v2|_array|_and_serv)?_?"
-)
-
-# The key by which an ONNX tensor names the file that holds it; its length stands before it.
-_OUTSIDE = re.compile(rb"[\x08\x00]location")
 
 
 class Network(Protocol):
@@ -50,10 +42,12 @@ class PaddleNetwork:
         folder: where the two files lie.
         outputs: names of the outputs, in the graph's order (the graph has none of its own).
         threads, onednn, device: as :class:`PaddleProgram` takes them.
+        card: given, the files are held to its hashes.
 
     Raises:
         UserError: Paddle is not installed, or has no GPU support and one is asked for.
-        ModelError: Paddle cannot load the files.
+        ModelError: Paddle cannot load the files, or the program holds an operator that is not in
+            :mod:`ppcls_sspcab.runtime.operators`.
     """
 
     def __init__(
@@ -63,15 +57,25 @@ class PaddleNetwork:
         threads: int | None = None,
         onednn: bool = True,
         device: str = "cpu",
+        card: InferenceCard | None = None,
     ) -> None:
-        program, weights = (Path(folder) / name for name in PADDLE_FILES)
-        _refuse_side_effects(program)
+        program_path, weights_path = (Path(folder) / name for name in PADDLE_FILES)
+        program = checked_program(_read(program_path, card), str(program_path))
+        weights = _read(weights_path, card)
         try:
             import_paddle()
         except UserError as error:
             raise UserError(f"the backend 'paddle': {error}; or take the backend 'onnx'") from error
         try:
-            self._program = PaddleProgram(program, weights, threads, onednn, device)
+            # Paddle takes PIR programs from files only: from files that nobody else can write.
+            with (
+                naming_output(tempfile.gettempdir()),
+                tempfile.TemporaryDirectory(prefix="ppcls_sspcab_") as private,
+            ):
+                program_path, weights_path = (Path(private) / name for name in PADDLE_FILES)
+                program_path.write_bytes(program)
+                weights_path.write_bytes(weights)
+                self._program = PaddleProgram(program_path, weights_path, threads, onednn, device)
         except UserError:
             raise
         except Exception as error:  # Paddle's checks raise nearly every built-in type
@@ -93,14 +97,22 @@ class OnnxNetwork:
     Args:
         path: the model's file.
         threads: of one run's computation; default: all physical cores of this process.
+        card: given, the file is held to its hash.
 
     Raises:
         UserError: ONNX Runtime is not installed.
-        ModelError: it cannot load the file, or the model's weights lie in other files, of which
-            the versions of ONNX Runtime for Python 3.10 read any.
+        ModelError: it cannot load the file, or the model holds something that is not in
+            :mod:`ppcls_sspcab.runtime.operators`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        threads: int | None = None,
+        card: InferenceCard | None = None,
+    ) -> None:
+        content = _read(Path(path), card)
+        check_onnx(content, str(path))
         try:
             import onnxruntime
         except ImportError as error:
@@ -112,14 +124,12 @@ class OnnxNetwork:
         options.intra_op_num_threads = threads or cpu_threads()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # Bytes can be an ONNX model and one of ONNX Runtime's own format at once.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         try:
-            if _OUTSIDE.search(Path(path).read_bytes()):
-                raise ModelError(f"{path}: refused: the model reads other files")
             self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
+                content, options, providers=["CPUExecutionProvider"]
             )
-        except ModelError:
-            raise
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise ModelError(f"{path}: ONNX Runtime cannot load the model: {error}") from error
         self._outputs = [output.name for output in self._session.get_outputs()]
@@ -130,22 +140,11 @@ class OnnxNetwork:
         return dict(zip(self._outputs, outputs, strict=True))
 
 
-def _refuse_side_effects(program: Path) -> None:
-    """Raises ModelError for what is no program, or has an operator that does more than compute.
-
-    Some of Paddle's operators read and write files, call Python and open connections; no detector
-    needs them.
-    """
+def _read(path: Path, card: InferenceCard | None) -> bytes:
+    """A file's content, held to the card's hash if there is a card: what is read is what runs."""
+    if card is not None:
+        return card.read_file(path)
     try:
-        waiting = [json.loads(program.read_bytes())]
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{program}: cannot be read: {error}") from error
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            operator = str(value.get("#", "")).rpartition(".")[2]
-            if _SIDE_EFFECTS.fullmatch(operator):
-                raise ModelError(f"{program}: refused: its operator {operator!r} does not compute")
-            waiting += value.values()
-        elif isinstance(value, list):
-            waiting += value
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error}") from error

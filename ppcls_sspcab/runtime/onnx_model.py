@@ -8,11 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from ppcls_sspcab.runtime.operators import check_onnx
+
 
 def folded(source: Path) -> Any:
-    """The model with batch norms inside convolutions, and constants computed."""
+    """The model with batch norms inside convolutions, and constants computed.
+
+    Raises:
+        ModelError: as :func:`ppcls_sspcab.runtime.operators.check_onnx`.
+    """
     import onnx
     import onnxruntime
+
+    content = source.read_bytes()
+    check_onnx(content, str(source))
 
     with tempfile.TemporaryDirectory(prefix="ppcls_sspcab_") as folder:
         path = Path(folder) / "folded.onnx"
@@ -20,7 +29,7 @@ def folded(source: Path) -> Any:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(path)
         options.log_severity_level = 3
-        onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+        onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         return onnx.load(path)
 
 

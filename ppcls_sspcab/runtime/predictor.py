@@ -69,13 +69,13 @@ class Predictor:
             if device != "cpu":
                 raise UserError(f"the backend 'onnx' runs on the CPU only, not on {device!r}")
             name = INT8_FILE if precision == "int8" else ONNX_FILE
-            self.card.check_files(model_dir, [name])
-            self.network = OnnxNetwork(Path(model_dir) / name, threads)
+            self.network = OnnxNetwork(Path(model_dir) / name, threads, self.card)
         else:
             if precision == "int8":
                 raise UserError("the precision int8 is for the backend 'onnx' only")
-            self.card.check_files(model_dir, PADDLE_FILES)
-            self.network = PaddleNetwork(model_dir, self.card.outputs, threads, onednn, device)
+            self.network = PaddleNetwork(
+                model_dir, self.card.outputs, threads, onednn, device, self.card
+            )
 
     def predict(
         self, pictures: Source | Iterable[Source], batch_size: int = 8, maps: bool = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.utils.launcher import missing_settings
@@ -16,7 +17,7 @@ def check_device(device: str) -> None:
         ConfigError: another word, or no such GPU.
     """
     kind, _, number = device.partition(":")
-    if device not in ("auto", "cpu") and not (kind == "gpu" and number.isdigit()):
+    if device not in ("auto", "cpu") and not (kind == "gpu" and re.fullmatch("[0-9]{1,4}", number)):
         raise ConfigError("--devices", f"each must be auto, cpu or gpu:NUMBER, not {device!r}")
     environment_for(device, 1)
 

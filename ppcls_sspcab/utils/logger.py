@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ppcls_sspcab.errors import printable
 from ppcls_sspcab.utils.files import naming_output
 
 _TIME = "%Y/%m/%d %H:%M:%S"
@@ -19,7 +20,15 @@ class _ShortFormat(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         level = "" if record.levelno == logging.INFO else f"{record.levelname}: "
         text = getattr(record, "short", None) or record.getMessage()
-        return f"[{self.formatTime(record, _TIME)}] {level}{text}"
+        return f"[{self.formatTime(record, _TIME)}] {level}{printable(text)}"
+
+
+class _LongFormat(logging.Formatter):
+    """The time, the level and the whole message, on one line whatever names it holds."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = printable(record.getMessage())
+        return f"[{self.formatTime(record, _TIME)}] {record.levelname}: {text}"
 
 
 class _ConsoleHandler(logging.Handler):
@@ -67,7 +76,7 @@ def log_file(path: Path) -> Iterator[None]:
     with naming_output(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handler = _FileHandler(path, encoding="utf-8", errors="surrogateescape")
-    handler.setFormatter(logging.Formatter("[%(asctime)s] %(levelname)s: %(message)s", _TIME))
+    handler.setFormatter(_LongFormat())
     logger = get_logger()
     logger.addHandler(handler)
     try:

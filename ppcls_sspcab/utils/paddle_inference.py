@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -81,7 +82,7 @@ def _use_gpu(config: Any, device: str) -> None:
     import paddle
 
     kind, _, number = device.partition(":")
-    if kind != "gpu" or not (number or "0").isdigit():
+    if kind != "gpu" or not re.fullmatch("[0-9]{0,4}", number):
         raise UserError(f"device must be cpu, gpu or gpu:<number>, not {device!r}")
     if not paddle.is_compiled_with_cuda():
         raise UserError(

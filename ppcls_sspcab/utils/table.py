@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ppcls_sspcab.errors import printable
+
 UNKNOWN = "–"
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def markdown_table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
@@ -32,12 +36,24 @@ def plain_table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """A CSV with a line of titles; each row has a value for each column."""
+    """A CSV with a line of titles; each row has a value for each column, by :func:`csv_cell`."""
     table = io.StringIO(newline="")
     writer = csv.DictWriter(table, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
     return table.getvalue()
+
+
+def csv_cell(value: Any) -> Any:
+    """A value for a cell that a spreadsheet opens.
+
+    A text that would be a formula (``=``, ``+``, ``-`` or ``@`` first) gets an apostrophe before
+    it; line feeds and other control characters become escapes such as ``\\n``.
+    """
+    if not isinstance(value, str):
+        return value
+    text = _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def number(value: float) -> str:
@@ -76,7 +92,7 @@ def flat(value: Any) -> str:
 
 
 def _escaped(cell: object) -> str:
-    return str(cell).replace("|", "\\|").replace("\n", " ")
+    return printable(str(cell).replace("\n", " ")).replace("|", "\\|")
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from collections.abc import Mapping
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 PathLike = str | os.PathLike[str]
 _SAFETENSORS, _PDPARAMS = ".safetensors", ".pdparams"
 _NAMED_IN_SUMMARY = 6
+_SAFETENSORS_TYPES = {
+    "BOOL": "?",
+    **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)},
+    **{f"F{8 * size}": f"<f{size}" for size in (2, 4, 8)},
+    "BF16": "<u2",
+}
 
 
 def read_weights(path: PathLike) -> dict[str, np.ndarray]:
@@ -33,25 +40,35 @@ def read_weights(path: PathLike) -> dict[str, np.ndarray]:
             arrays and plain values.
     """
     path = Path(path)
-    reader = _by_suffix(path, _read_safetensors, read_pdparams)
+    reader = _by_suffix(path, lambda path: read_safetensors(path)[0], read_pdparams)
     if not path.is_file():
         raise ModelError(f"{path}: there is no such weights file")
     return reader(path)
 
 
-def read_metadata(path: PathLike) -> dict[str, str]:
-    """The texts that :func:`write_safetensors` stored beside the tensors; empty if none.
+def read_safetensors(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """What :func:`write_safetensors` wrote: the tensors, and the texts beside them, read once.
 
     Raises:
         ModelError: a missing or damaged file.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError, deserialize
 
+    arrays = {}
     try:
-        with safe_open(os.fspath(path), "numpy") as file:
-            return dict(file.metadata() or {})
-    except (OSError, SafetensorError) as error:
+        content = Path(path).read_bytes()
+        # The library's numpy loader fails on bfloat16, and its order changes from call to call.
+        tensors = dict(deserialize(content))
+        for name, tensor in sorted(tensors.items()):
+            array = np.frombuffer(tensor["data"], _SAFETENSORS_TYPES[tensor["dtype"]])
+            array = array.reshape(tensor["shape"])
+            arrays[name] = widened(array) if tensor["dtype"] == "BF16" else array
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
         raise ModelError(f"{path}: cannot be read as safetensors ({error})") from error
+    except KeyError as error:
+        raise ModelError(f"{path}: holds tensors of type {error}, which cannot be read") from error
+    return arrays, dict(header.get("__metadata__") or {})
 
 
 def write_safetensors(
@@ -162,29 +179,3 @@ def _shortened(names: tuple[str, ...] | list[str]) -> str:
     more = len(names) - _NAMED_IN_SUMMARY
     text = ", ".join(names[:_NAMED_IN_SUMMARY])
     return f"{text} and {more} more" if more > 0 else text
-
-
-_SAFETENSORS_TYPES = {
-    "BOOL": "?",
-    **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)},
-    **{f"F{8 * size}": f"<f{size}" for size in (2, 4, 8)},
-    "BF16": "<u2",
-}
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError, deserialize
-
-    arrays = {}
-    try:
-        # The library's numpy loader fails on bfloat16, and its order changes from call to call.
-        tensors = dict(deserialize(path.read_bytes()))
-        for name, tensor in sorted(tensors.items()):
-            array = np.frombuffer(tensor["data"], _SAFETENSORS_TYPES[tensor["dtype"]])
-            array = array.reshape(tensor["shape"])
-            arrays[name] = widened(array) if tensor["dtype"] == "BF16" else array
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path}: cannot be read as safetensors ({error})") from error
-    except KeyError as error:
-        raise ModelError(f"{path}: holds tensors of type {error}, which cannot be read") from error
-    return arrays

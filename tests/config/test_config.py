@@ -148,7 +148,15 @@ def test_a_mistake_on_the_command_line_is_said_to_be_there() -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(BASE, ["Global.seed=x"])
     assert caught.value.file == COMMAND_LINE
-    for override in ("Global.seed", "=1", "Loss.Train.7.CELoss=1", "Global.seed.x=1", "A=[1"):
+    for override in (
+        "Global.seed",
+        "=1",
+        "Loss.Train.7.CELoss=1",
+        "Global.seed.x=1",
+        "A=[1",
+        "Loss.Train.²=1",
+        f"Global.seed=0x{'f' * 4000}",
+    ):
         with pytest.raises(ConfigError):
             load_config(BASE, [override])
 

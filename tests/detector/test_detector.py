@@ -22,6 +22,7 @@ from ppcls_sspcab.errors import ConfigError, ModelError
 from ppcls_sspcab.fitting.run import combine, score_parts
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.registry import ARCHITECTURES
+from ppcls_sspcab.utils.weights import read_safetensors, write_safetensors
 
 ARCH = {
     "name": "CutPasteNet",
@@ -170,6 +171,50 @@ def test_files_that_are_no_detector_are_refused(detector: Detector, tmp_path: Pa
         save_file(broken_arrays, path, {"detector": broken_text})
         with pytest.raises(ModelError, match=str(path)):
             load_detector(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("threshold", np.array(0.5, np.float64), "'threshold' is missing or damaged"),
+        ("threshold", np.array(1, np.int32), "'threshold' is missing or damaged"),
+        ("threshold", np.array([0.5], np.float32), "'threshold' is missing or damaged"),
+        ("threshold", np.array(np.nan, np.float32), "'threshold' holds values that are no numbers"),
+        ("scale", np.array(0, np.float32), r"scale must be above 0, not 0\.0"),
+        ("scale", np.array(-1, np.float32), r"scale must be above 0, not -1\.0"),
+        ("scale", np.array(np.inf, np.float32), "'scale' holds values that are no numbers"),
+        ("network.backbone.conv1.weight", np.nan, "conv1.weight' holds values that are no numb"),
+    ],
+)
+def test_a_damaged_detector_is_one_error(
+    detector: Detector, tmp_path: Path, name: str, value: np.ndarray | float, message: str
+) -> None:
+    path = tmp_path / "detector.safetensors"
+    detector.card = card()
+    write_detector(detector, path)
+    arrays, texts = read_safetensors(path)
+    given = value if isinstance(value, np.ndarray) else np.full_like(arrays[name], value)
+    write_safetensors(path, {**arrays, name: given}, texts)
+    with pytest.raises(ModelError, match=message):
+        load_detector(path)
+
+
+def test_a_detector_is_read_once(
+    detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is exchanged while it is loaded: no old threshold with new weights."""
+    path, read = tmp_path / "detector.safetensors", Path.read_bytes
+    detector.card = card()
+    write_detector(detector, path)
+
+    def exchanged(given: Path) -> bytes:
+        content = read(given)
+        given.write_bytes(b"another detector")
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", exchanged)
+    assert float(load_detector(path).threshold) == float(detector.threshold)
+    assert read(path) == b"another detector"
 
 
 def test_the_map_is_one_half_at_the_pixel_threshold(

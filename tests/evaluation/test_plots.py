@@ -54,6 +54,7 @@ CASES = {
     "bad only": (["scratch"], 3),
     "one picture": (["good"], 1),
     "dollars": (["good", "$1", "_x$"], 9),
+    "no text": (["good", "raw\udcff", "a\x1b[2J\n"], 9),
 }
 
 

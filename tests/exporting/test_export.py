@@ -1,5 +1,7 @@
 import importlib
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -196,6 +198,41 @@ def test_a_detector_in_training_is_exported_in_evaluation_and_given_back(tmp_pat
     assert detector.training
     found = Predictor(folder, backend="paddle").predict(list(pictures()))
     np.testing.assert_allclose([record.score for record in found], expected, rtol=1e-4)
+
+
+LIMITED = """
+import resource, sys
+sys.path.insert(0, sys.argv[1])
+import paddle
+from test_export import TinyDetector, card, export_detector
+from ppcls_sspcab.errors import OutputError
+class Wide(TinyDetector):
+    def __init__(self):
+        super().__init__()
+        self.wide = paddle.nn.Linear(6, 40_000)
+    def forward(self, images):
+        found = super().forward(images)
+        beside = self.wide(found["embedding"]).sum(-1, keepdim=True)
+        return {**found, "embedding": found["embedding"] + 0.0 * beside}
+size = int(sys.argv[3])
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+try:
+    export_detector(Wide(), card(), sys.argv[2], ["paddle", "onnx"])
+except OutputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [4_000, 500_000])  # cuts the program, cuts the weights
+def test_files_that_cannot_be_written_whole_are_no_fault_of_the_model(tmp_path, size):
+    """The kernel refuses to write more, as on a full disk, of which Paddle says nothing."""
+    target = tmp_path / "inference"
+    words = [sys.executable, "-c", LIMITED, str(Path(__file__).parent), str(target), str(size)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    reason = "cannot be written: the file is larger than its file system, or ulimit -f, allows"
+    assert done.stdout == f"{target}: {reason}\n", done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unknown_format_names_the_near_one(tmp_path):

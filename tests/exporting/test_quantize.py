@@ -148,7 +148,8 @@ def test_a_network_without_convolutions_says_so(tmp_path):
         def forward(self, images):
             embedding = images.mean(axis=[2, 3])
             score = embedding.square().sum(-1)
-            return {"score": score, "normalized_score": score - 1.0, "embedding": embedding}
+            normalized = score - self.threshold
+            return {"score": score, "normalized_score": normalized, "embedding": embedding}
 
     with pytest.raises(ModelError, match="no convolution"):
         export_detector(Flat(), CARD, tmp_path / "inference", ["onnx"], int8=SETTINGS)

@@ -44,6 +44,13 @@ def test_a_list_is_relative_to_its_folder_and_may_name_what_is_absent(folder):
     assert found == [f"{folder}/sub/c.tif", f"{folder}/absent.png", "/root/d.png"]
 
 
+def test_a_list_ends_its_lines_at_line_feeds_only(folder):
+    text = folder / "list.txt"
+    text.write_text("one\u2028two.png\n a\x0bb\x85c.png \n\u3000.png", encoding="utf-8")
+    expected = ["one\u2028two.png", "a\x0bb\x85c.png", "\u3000.png"]
+    assert find_pictures([str(text)]) == [f"{folder}/{name}" for name in expected]
+
+
 @pytest.mark.parametrize("name", ["absent.png", "*.gif", "empty", "empty.txt"])
 def test_what_stands_for_nothing_is_named(tmp_path, name):
     (tmp_path / "empty").mkdir()

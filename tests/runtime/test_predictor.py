@@ -1,6 +1,7 @@
 import io
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -176,6 +177,27 @@ def test_a_changed_or_missing_file_is_refused(model, tmp_path, backend, name):
     (copy / name).unlink()
     with pytest.raises(ModelError, match=f"{name}: missing"):
         Predictor(copy, backend=backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_model_that_is_exchanged_after_the_check_is_not_what_runs(
+    model, tmp_path, monkeypatch, backend
+):
+    """Each file is read once: as soon as it was read, another lies in its place."""
+    copy, read = copied(model, tmp_path), Path.read_bytes
+
+    def exchanged(path):
+        content = read(path)
+        if path.parent == copy:
+            path.write_bytes(b"another model")
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", exchanged)
+    predictor = Predictor(copy, backend=backend)
+    assert predictor.predict([encoded(grey(51))])[0].score == pytest.approx(0.2, abs=1e-5)
+    assert (
+        read(copy / ("model.onnx" if backend == "onnx" else "inference.json")) == b"another model"
+    )
 
 
 @pytest.mark.parametrize(

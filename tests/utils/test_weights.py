@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import struct
+from collections import OrderedDict
 
 import numpy as np
 import paddle
@@ -14,7 +15,7 @@ from ppcls_sspcab.errors import ModelError
 from ppcls_sspcab.utils.weights import (
     convert,
     load_into,
-    read_metadata,
+    read_safetensors,
     read_weights,
     write_pdparams,
     write_safetensors,
@@ -47,7 +48,9 @@ def test_safetensors_are_read_by_the_library_and_by_us(tmp_path, arrays):
     write_safetensors(path, arrays, {"epoch": "3"})
     assert_same(load_file(path), arrays)
     assert_same(read_weights(path), arrays)
-    assert read_metadata(path) == {"epoch": "3"}
+    found, texts = read_safetensors(path)
+    assert_same(found, arrays)
+    assert texts == {"epoch": "3"}
 
 
 def test_the_order_of_names_is_the_same_at_every_reading(tmp_path, arrays):
@@ -76,6 +79,20 @@ def test_reads_every_pickle_protocol(tmp_path, arrays, protocol):
     path = tmp_path / "w.pdparams"
     path.write_bytes(pickle.dumps(arrays, protocol=protocol))
     assert_same(read_weights(path), arrays)
+
+
+def test_a_file_that_sets_attributes_of_the_readers_functions_is_refused(tmp_path):
+    (tmp_path / "w.pdparams").write_bytes(b"\x80\x02c_codecs\nencode\n}X\x01\x00\x00\x00aK\x01sb.")
+    with pytest.raises(ModelError, match="would change an object"):
+        read_weights(tmp_path / "w.pdparams")
+
+
+def test_one_array_under_two_names_is_read(tmp_path):
+    array = np.arange(100_000, dtype=np.float32)
+    for protocol in (0, 2, 4, 5):
+        path = tmp_path / "w.pdparams"
+        path.write_bytes(pickle.dumps(OrderedDict(a=array, b=array), protocol=protocol))
+        assert_same(read_weights(path), {"a": array, "b": array})
 
 
 def test_reads_the_names_of_numpy_2(tmp_path):

@@ -11,6 +11,8 @@ from ppcls_sspcab.detector.threshold.base import Threshold
 from ppcls_sspcab.detector.threshold.calibration import Calibration, spread
 from ppcls_sspcab.registry import THRESHOLDS
 
+_LOWEST = 1e-9  # of a rate that pictures could ever show
+
 
 @THRESHOLDS.register
 class TargetFPR(Threshold):
@@ -28,15 +30,17 @@ class TargetFPR(Threshold):
     half as much again for exponential ones; it is always nearer than the largest score alone.
 
     Args:
-        target_fpr: in (0, 1).
+        target_fpr: at least 1e-9, below 1.
 
     Raises:
-        ValueError: ``target_fpr`` outside (0, 1).
+        ValueError: ``target_fpr`` outside that range.
     """
 
     def __init__(self, target_fpr: float = 0.05) -> None:
-        if not 0 < target_fpr < 1:
-            raise ValueError(f"target_fpr must lie between 0 and 1, not {target_fpr}")
+        if not _LOWEST <= target_fpr < 1:
+            raise ValueError(
+                f"target_fpr must lie between 0 and 1, at least {_LOWEST:g}, not {target_fpr}"
+            )
         self.target_fpr = target_fpr
 
     @property

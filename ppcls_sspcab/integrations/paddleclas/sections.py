@@ -31,7 +31,7 @@ def is_ours(path: str) -> bool:
     """
     try:
         tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError("", f"cannot be read: {error}", path) from error
     return isinstance(tree, Mapping) and any(name in tree for name in _OWN_SECTIONS)
 

@@ -121,6 +121,8 @@ def test_built_from_yaml():
     assert method.calibrate(np.arange(9.0)).guaranteed
     with pytest.raises(ConfigError, match="between 0 and 1"):
         THRESHOLDS.build({"name": "TargetFPR", "target_fpr": 1.0}, "Threshold")
+    with pytest.raises(ConfigError, match="at least 1e-09, not 1e-320"):
+        THRESHOLDS.build({"name": "TargetFPR", "target_fpr": 1e-320}, "Threshold")
     with pytest.raises(ConfigError, match=r"Threshold\.value"):
         THRESHOLDS.build({"name": "ManualThreshold"}, "Threshold")
 
