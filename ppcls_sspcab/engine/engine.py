@@ -14,6 +14,7 @@ from ppcls_sspcab.engine.device import use_device
 from ppcls_sspcab.engine.hold import held
 from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.paths import summary_file
+from ppcls_sspcab.result import Verdicts
 from ppcls_sspcab.utils.distributed import is_first, join
 from ppcls_sspcab.utils.files import atomic_write
 from ppcls_sspcab.utils.logger import get_logger
@@ -99,7 +100,7 @@ class Engine:
         output_format: Literal["jsonl", "csv"] = "jsonl",
         threshold: float | None = None,
         save_maps: str | None = None,
-    ) -> bool:
+    ) -> Verdicts:
         """Scores pictures, one record each, see
         :func:`ppcls_sspcab.engine.predict.predict_pictures`.
 
@@ -107,14 +108,14 @@ class Engine:
             inputs: files, folders, globs, ``.txt`` lists; default ``Infer.infer_imgs``.
 
         Returns:
-            whether an anomaly was found.
+            how many were judged good, anomalous, and not at all.
         """
         from ppcls_sspcab.engine.predict import predict_pictures
 
         if len(self.categories) > 1:
             raise ConfigError("Global.category", "predicting needs one category, not 'all'")
         if not is_first():
-            return False
+            return Verdicts()
         config = self._of(self.categories[0])
         path, infer = config.detector_to_use, config.Infer
         with config.naming_files():

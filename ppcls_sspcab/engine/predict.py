@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
@@ -17,7 +16,7 @@ from ppcls_sspcab.errors import ConfigError, UserError
 from ppcls_sspcab.image.maps import MapWriter
 from ppcls_sspcab.image.sources import find_pictures
 from ppcls_sspcab.registry import POSTPROCESSES
-from ppcls_sspcab.result import Result, opened, write_records
+from ppcls_sspcab.result import Verdicts, opened, write_records
 from ppcls_sspcab.utils.logger import get_logger
 
 
@@ -29,7 +28,7 @@ def predict_by_file(
     output_format: Literal["jsonl", "csv"] = "jsonl",
     threshold: float | None = None,
     save_maps: str | None = None,
-) -> bool:
+) -> Verdicts:
     """:func:`predict_pictures` with a detector's file, for which no configuration is needed.
 
     Args:
@@ -54,7 +53,7 @@ def predict_pictures(
     output_format: Literal["jsonl", "csv"] = "jsonl",
     threshold: float | None = None,
     save_maps: str | None = None,
-) -> bool:
+) -> Verdicts:
     """Scores pictures and writes one record each.
 
     Args:
@@ -66,7 +65,7 @@ def predict_pictures(
         save_maps: folder for the anomaly maps, three pictures each.
 
     Returns:
-        whether an anomaly was found.
+        how many were judged good, anomalous, and not at all.
     """
     given = inputs or ([infer.infer_imgs] if infer.infer_imgs else [])
     if not given:
@@ -81,18 +80,14 @@ def predict_pictures(
     )
     maps = None if save_maps is None else _map_writer(detector, save_maps, paths)
     preprocess = detector.card.preprocess
-    counts: Counter[str] = Counter(good=0, anomalous=0, unreadable=0)
+    verdicts = Verdicts()
     with opened(output) as stream:
         records = predict(detector, preprocess, paths, infer.batch_size, postprocess, maps)
         for record in write_records(records, stream, output_format):
-            if isinstance(record, Result):
-                counts["anomalous" if record.is_anomaly else "good"] += 1
-            else:
-                counts["unreadable"] += 1
-    text = ", ".join(f"{count} {name}" for name, count in counts.items())
+            verdicts.add(record)
     place = f"; records in {output}" if output else ""
-    get_logger().info(f"{len(paths)} pictures: {text}{place}")
-    return counts["anomalous"] > 0
+    get_logger().info(f"{len(paths)} pictures: {verdicts}{place}")
+    return verdicts
 
 
 def _map_writer(detector: Detector, folder: str, paths: Sequence[str]) -> MapWriter:

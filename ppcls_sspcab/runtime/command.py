@@ -6,11 +6,17 @@ import argparse
 from collections.abc import Sequence
 
 from ppcls_sspcab.image.sources import find_pictures
-from ppcls_sspcab.result import Result, opened, write_records
+from ppcls_sspcab.result import (
+    ANOMALY_FOUND,
+    UNJUDGED,
+    Verdicts,
+    exit_code,
+    opened,
+    threshold_option,
+    write_records,
+)
 from ppcls_sspcab.runtime.predictor import Predictor
 from ppcls_sspcab.utils.program import run_program
-
-ANOMALY_FOUND = 3
 
 
 def main(arguments: Sequence[str] | None = None, backend: str = "auto") -> int:
@@ -21,13 +27,18 @@ def main(arguments: Sequence[str] | None = None, backend: str = "auto") -> int:
         backend: default of ``--backend``.
 
     Returns:
-        the exit code: 3 if an anomaly is found and ``--fail-on-anomaly`` given, else that of
-        :func:`ppcls_sspcab.utils.program.run_program`.
+        the exit code: with ``--fail-on-anomaly`` that of :func:`ppcls_sspcab.result.exit_code`,
+        else that of :func:`ppcls_sspcab.utils.program.run_program`.
     """
-    return run_program(lambda: _predict(_parser(backend).parse_args(arguments)))
+
+    def run() -> int:
+        options = _parser(backend).parse_args(arguments)
+        return exit_code(lambda: _predict(options), options.fail_on_anomaly)
+
+    return run_program(run)
 
 
-def _predict(options: argparse.Namespace) -> int:
+def _predict(options: argparse.Namespace) -> Verdicts:
     paths = find_pictures(options.inputs)
     predictor = Predictor(
         options.model,
@@ -38,12 +49,12 @@ def _predict(options: argparse.Namespace) -> int:
         options.onednn == "True",
         options.precision,
     )
-    found = False
+    verdicts = Verdicts()
     with opened(options.output) as stream:
         records = predictor.stream(paths, options.batch_size)
         for record in write_records(records, stream, options.format):
-            found |= isinstance(record, Result) and record.is_anomaly
-    return ANOMALY_FOUND if found and options.fail_on_anomaly else 0
+            verdicts.add(record)
+    return verdicts
 
 
 def _parser(backend: str) -> argparse.ArgumentParser:
@@ -63,11 +74,13 @@ def _parser(backend: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--threads", type=_positive, help="default: all physical cores")
     parser.add_argument("--batch-size", type=_positive, default=8)
-    parser.add_argument("--threshold", type=float, help="instead of the calibrated threshold")
+    parser.add_argument("--threshold", type=threshold_option, help="instead of the calibrated one")
     parser.add_argument("--output", help="file for the records; default: standard output")
     parser.add_argument("--format", choices=["jsonl", "csv"], default="jsonl")
     parser.add_argument(
-        "--fail-on-anomaly", action="store_true", help=f"exit code {ANOMALY_FOUND} if any is found"
+        "--fail-on-anomaly",
+        action="store_true",
+        help=f"exit code {ANOMALY_FOUND} if any is found, {UNJUDGED} if a picture cannot be judged",
     )
     return parser
 
