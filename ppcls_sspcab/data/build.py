@@ -14,6 +14,7 @@ from ppcls_sspcab.arguments import refuse_misspelt
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.config.items import list_item
 from ppcls_sspcab.config.schema import ToleranceSection
+from ppcls_sspcab.data.masks import unfit_masks
 from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.split import held_out_share, split_good
 from ppcls_sspcab.data.store import ImageStore
@@ -79,7 +80,7 @@ def _naming_data(config: Config) -> Iterator[None]:
 def build_store(config: Config, samples: list[Sample], title: str) -> ImageStore:
     """:func:`open_store` as the configuration says."""
     run = config.Global
-    return open_store(samples, config.Preprocess, run.cache_mb, run.on_error, title)
+    return open_store(samples, config.Preprocess, run.cache_mb, run.on_error or "stop", title)
 
 
 def open_store(
@@ -96,6 +97,24 @@ def open_store(
     for path, reason in store.skipped:
         get_logger().warning(f"skipped {path}: {reason}")
     return store
+
+
+def warn_of_masks(config: Config) -> None:
+    """Names the test pictures' masks that an evaluation will leave out, before the training.
+
+    Raises:
+        DataError: there is one, and ``Global.on_error`` is ``stop``.
+    """
+    unfit = 0
+    for error in unfit_masks(build_dataset(config).test, cpu_threads()):
+        if config.Global.on_error == "stop":
+            raise error
+        unfit += 1
+        get_logger().warning(f"unfit mask: {error}")
+    if unfit:
+        get_logger().warning(
+            f"{config.Global.category}: {unfit} unfit masks will be left out of the pixel metrics"
+        )
 
 
 @dataclasses.dataclass(frozen=True)

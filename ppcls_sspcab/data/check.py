@@ -12,13 +12,19 @@ from PIL import Image
 from tqdm import tqdm
 
 from ppcls_sspcab.data.datasets.layouts import LAYOUTS, layout_of
-from ppcls_sspcab.data.masks import whole_mask
+from ppcls_sspcab.data.masks import MaskError, whole_mask
 from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.errors import DataError, did_you_mean
-from ppcls_sspcab.image.decode import ImageError, decode
+from ppcls_sspcab.image.decode import ImageError, decode, decode_mask
 from ppcls_sspcab.utils.table import plain_table
 
 SHOWN = 5  # problems of one kind that are named
+
+# Masks whose marks are decided by another rule than "every value above 0".
+MASK_RULES = {
+    "level": "masks of grey levels (JPEG, soft edges), marked from half their largest value on",
+    "opacity": "masks with transparency, marked where they are opaque",
+}
 
 
 @dataclasses.dataclass
@@ -82,11 +88,13 @@ def _examine(layout: Any, root: str, category: str) -> Finding:
     samples = [*dataset.train, *dataset.test]
     groups: dict[tuple[str, int, str], Group] = {}
     problems: dict[str, list[str]] = {}
+    remarks: dict[str, list[str]] = {}
     for sample in tqdm(samples, desc=category, unit="pictures", disable=None, leave=False):
         key = (sample.split, sample.label, sample.defect)
         group = groups.setdefault(key, Group(sample.split, sample.defect))
-        for problem, text in _inspect(sample, group):
-            problems.setdefault(problem, []).append(text)
+        for kind, text in _inspect(sample, group):
+            found = remarks if kind in MASK_RULES.values() else problems
+            found.setdefault(kind, []).append(text)
     notes = [dataset.split_note] if getattr(dataset, "split_note", None) else []
     bad = [sample for sample in dataset.test if sample.label == 1]
     bare = [sample.path for sample in bad if sample.mask_path is None]
@@ -94,6 +102,7 @@ def _examine(layout: Any, root: str, category: str) -> Finding:
         problems["bad pictures without a mask, while others have one"] = bare
     elif bare:
         notes.append("no bad picture has a mask: maps cannot be measured")
+    notes += [f"{len(paths)} x {kind}: {_some(paths)}" for kind, paths in remarks.items()]
     for kind, label in (("good", 0), ("bad", 1)):
         if not any(sample.label == label for sample in dataset.test):
             notes.append(f"no {kind} pictures to test on: no AUROC can be measured")
@@ -116,16 +125,18 @@ def _inspect(sample: Sample, group: Group) -> Iterator[tuple[str, str]]:
         group.modes[picture.mode] += 1
     try:
         mask = whole_mask(sample)
-    except DataError as error:
-        yield "unreadable masks", str(error)
+    except MaskError as error:
+        yield error.kind, str(error)
         return
     if mask is None:
         return
     if mask.shape != (height, width):
         size = f"{mask.shape[1]}x{mask.shape[0]}, its picture {width}x{height}"
         yield "masks of another size than their pictures", f"{sample.mask_path} is {size}"
-    if not mask.any():
-        yield "masks that mark nothing", str(sample.mask_path)
+    for path in (sample.mask_path, *sample.further_masks):
+        rule = decode_mask(str(path))[1]
+        if rule in MASK_RULES:
+            yield MASK_RULES[rule], str(path)
 
 
 def _lines(finding: Finding) -> Iterator[str]:
@@ -151,6 +162,11 @@ def _lines(finding: Finding) -> Iterator[str]:
         yield from (f"    {text}" for text in texts[:SHOWN])
         if len(texts) > SHOWN:
             yield f"    and {len(texts) - SHOWN} more"
+
+
+def _some(paths: list[str]) -> str:
+    more = len(paths) - SHOWN
+    return ", ".join(paths[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _modes(modes: Counter[str]) -> str:

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from ppcls_sspcab.config.config import Config
-from ppcls_sspcab.data.build import good_pictures
+from ppcls_sspcab.data.build import good_pictures, warn_of_masks
 from ppcls_sspcab.engine.trainer import Trainer
 from ppcls_sspcab.fitting.fit import fit_detector
 from ppcls_sspcab.fitting.save import save_detector
@@ -20,7 +20,8 @@ def train_category(config: Config) -> Path:
 
     Raises:
         ConfigError: a wrong key or value, found before the first picture is read.
-        DataError: too few pictures, or one that cannot be read.
+        DataError: too few pictures, one that cannot be read, or with ``Global.on_error: stop`` an
+            unfit mask.
         UserError: the training diverged.
         KeyboardInterrupt: after Ctrl-C; the checkpoint ``latest`` is written.
     """
@@ -30,6 +31,8 @@ def train_category(config: Config) -> Path:
         trainer = Trainer(config)
         if is_first():
             atomic_write(folder.config, config.to_yaml())
+        if is_first():
+            warn_of_masks(config)
         pictures = good_pictures(config)
         trainer.fit(pictures)
         fitted = fit_detector(trainer.detector, trainer.threshold, config, pictures)

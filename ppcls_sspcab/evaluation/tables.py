@@ -45,12 +45,17 @@ def to_markdown(results: Results) -> str:
 
 
 def summary(results: Results) -> str:
-    """What was measured and what went wrong, in two sentences."""
+    """What was measured and what went wrong, in a few sentences."""
     counts = results.counts
+    unfit = results.pixel.pixel_counts["unfit_masks"] if results.pixel is not None else 0
+    left_out = (
+        f" {unfit} bad pictures with an unfit mask are left out of the pixel metrics; the log "
+        "names them."
+    )
     return (
         f"{counts['pictures']} test pictures, {counts['good']} good and {counts['bad']} bad. "
         f"At the threshold {results.threshold:.5g}: {counts['false_alarms']} good called "
-        f"anomalies, {counts['missed']} bad missed."
+        f"anomalies, {counts['missed']} bad missed." + left_out * bool(unfit)
     )
 
 

@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Union
+from typing import BinaryIO, Literal, TypeVar, Union
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -17,6 +17,11 @@ from ppcls_sspcab.errors import DataError
 File = Union[str, "os.PathLike[str]", bytes, BinaryIO]
 
 Source = File | np.ndarray
+
+MaskRule = Literal["value", "level", "opacity"]
+MOST_KINDS = 8  # of defects in one mask; more values are grey levels
+
+T = TypeVar("T")
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 178_956_970  # where Pillow itself speaks of a decompression bomb
@@ -57,8 +62,17 @@ def decode(source: Source) -> np.ndarray:
     return _read(source, _to_rgb)
 
 
-def decode_mask(source: Source) -> np.ndarray:
-    """Reads a mask at its own size: bool [H, W], True wherever any colour channel is above 0.
+def decode_mask(source: Source) -> tuple[np.ndarray, MaskRule]:
+    """Reads a mask at its own size.
+
+    Rules: ``opacity``, where some pixels are transparent and others not: the opaque ones are
+    marked, whatever their colour. ``level``, where values are grey levels, since the file is a JPEG
+    or has more than 8 values above 0, the largest 128 or more: marked from half the largest on.
+    Else ``value``: every value above 0 marks, as values tell kinds of defects.
+
+    Returns:
+        the marked pixels, bool [H, W]; in colour its largest channel counts.
+        the rule that decided.
 
     Raises:
         ImageError: as :func:`decode`.
@@ -66,7 +80,7 @@ def decode_mask(source: Source) -> np.ndarray:
     return _read(source, _to_mask)
 
 
-def _read(source: Source, convert: Callable[[Image.Image, str], np.ndarray]) -> np.ndarray:
+def _read(source: Source, convert: Callable[[Image.Image, str], T]) -> T:
     name = name_of(source)
     try:
         if isinstance(source, np.ndarray):
@@ -76,7 +90,9 @@ def _read(source: Source, convert: Callable[[Image.Image, str], np.ndarray]) -> 
                 raise ImageError(
                     name, f"{image.width}x{image.height} pixels are more than {MAX_PIXELS}"
                 )
-            return convert(ImageOps.exif_transpose(image), name)
+            upright = ImageOps.exif_transpose(image)
+            upright.format = image.format
+            return convert(upright, name)
     except ImageError:
         raise
     except FileNotFoundError:
@@ -139,11 +155,26 @@ def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _to_mask(image: Image.Image, name: str) -> np.ndarray:
+def _to_mask(image: Image.Image, name: str) -> tuple[np.ndarray, MaskRule]:
+    if image.mode in ("LA", "PA", "RGBA") or (
+        image.mode in ("P", "L", "RGB") and "transparency" in image.info
+    ):
+        opaque = np.asarray(image.convert("RGBA"))[..., 3] >= 128
+        if opaque.any() and not opaque.all():
+            return opaque, "opacity"
     if image.mode in ("P", "LA", "PA", "RGBA", "CMYK"):
-        return _to_rgb(image, name).any(axis=2)
-    values = np.asarray(image) > 0
-    return values if values.ndim == 2 else values.any(axis=2)
+        values = _to_rgb(image, name)
+    else:
+        values = np.asarray(image)
+    values = values if values.ndim == 2 else values.max(axis=2)
+    marked = values > 0
+    if not marked.any():
+        return marked, "value"
+    largest = float(values.max())
+    soft = largest >= 128 and len(np.unique(values[marked])) > MOST_KINDS
+    if soft or image.format == "JPEG":
+        return values >= largest / 2, "level"
+    return marked, "value"
 
 
 def _from_array(pixels: np.ndarray, name: str) -> np.ndarray:

@@ -9,7 +9,7 @@ from PIL import Image
 from ppcls_sspcab.data.datasets.csv_list import ListDataset
 from ppcls_sspcab.data.datasets.folder import FolderDataset
 from ppcls_sspcab.data.datasets.mvtec import MVTecDataset
-from ppcls_sspcab.data.masks import load_mask
+from ppcls_sspcab.data.masks import true_mask
 from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.split import held_out
 from ppcls_sspcab.errors import DataError
@@ -93,18 +93,19 @@ def test_mvtec_missing_train_good_and_no_categories(tmp_path):
         MVTecDataset.categories(str(tmp_path))
 
 
-def test_load_mask(tmp_path):
+def test_true_mask(tmp_path):
     values = np.zeros((4, 6), np.uint8)
     values[:2, :3] = 1
-    sample = Sample("x.png", 1, "dent", str(picture(tmp_path / "m.png", values)), "test")
-    same = load_mask(sample, (4, 6))
+    mask = str(picture(tmp_path / "m.png", values))
+    sample = Sample(mask, 1, "dent", mask, "test")
+    same = true_mask(sample, (4, 6))
     np.testing.assert_array_equal(same, values > 0)
     assert same.dtype == bool
     np.testing.assert_array_equal(
-        load_mask(sample, (8, 12)), np.repeat(np.repeat(values > 0, 2, 0), 2, 1)
+        true_mask(sample, (8, 12)), np.repeat(np.repeat(values > 0, 2, 0), 2, 1)
     )
-    assert load_mask(Sample("x.png", 1, "dent", None, "test"), (4, 6)) is None
-    good = load_mask(Sample("x.png", 0, "good", None, "test"), (4, 6))
+    assert true_mask(Sample("x.png", 1, "dent", None, "test"), (4, 6)) is None
+    good = true_mask(Sample("x.png", 0, "good", None, "test"), (4, 6))
     assert good.shape == (4, 6) and not good.any()
 
 

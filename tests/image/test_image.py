@@ -121,7 +121,7 @@ def test_animation_gives_its_first_frame():
 @pytest.mark.parametrize("deep", [np.uint8, np.uint16])
 def test_mask_is_whatever_is_above_zero(deep):
     values = np.array([[0, 1, 255], [0, 0, 7]], deep)
-    np.testing.assert_array_equal(decode_mask(encoded(Image.fromarray(values))), values > 0)
+    np.testing.assert_array_equal(decode_mask(encoded(Image.fromarray(values)))[0], values > 0)
 
 
 def test_mask_in_colour_palette_or_bits():
@@ -129,9 +129,9 @@ def test_mask_in_colour_palette_or_bits():
     red[0, 1] = (9, 0, 0)
     picture = Image.fromarray(red)
     for kind in (picture, picture.quantize(4), picture.convert("RGBA"), picture.convert("L")):
-        np.testing.assert_array_equal(decode_mask(encoded(kind)), red[:, :, 0] > 0)
+        np.testing.assert_array_equal(decode_mask(encoded(kind))[0], red[:, :, 0] > 0)
     bits = Image.fromarray(red[:, :, 0]).point(lambda v: 255 * (v > 0), "1")
-    np.testing.assert_array_equal(decode_mask(encoded(bits)), red[:, :, 0] > 0)
+    np.testing.assert_array_equal(decode_mask(encoded(bits))[0], red[:, :, 0] > 0)
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ class KolektorSDDDataset:
         self.test: list[Sample] = []
         for item, tested in zip(items, held_out(len(items), TESTED), strict=True):
             for picture, label in _labelled(root / item):
-                bad = bool(decode_mask(label).any())
+                bad = bool(decode_mask(label)[0].any())
                 if tested and bad:
                     self.test.append(Sample(str(picture), 1, "crack", str(label), "test"))
                 elif tested:
