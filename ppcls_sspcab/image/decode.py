@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Literal, TypeVar, Union
+from typing import Any, BinaryIO, Literal, TypeVar, Union
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -20,6 +20,8 @@ Source = File | np.ndarray
 
 MaskRule = Literal["value", "level", "opacity"]
 MOST_KINDS = 8  # of defects in one mask; more values are grey levels
+
+_SUBFILE_TYPE, _COPY_OR_MASK = 254, 0b101  # of a page of a TIFF: a smaller copy, or a mask
 
 T = TypeVar("T")
 
@@ -43,11 +45,12 @@ class ImageError(DataError):
 def decode(source: Source) -> np.ndarray:
     """Reads a picture as the network sees it.
 
-    EXIF orientation is applied; of an animation the first frame is taken. Grey becomes three equal
-    channels. Transparency is dropped: the colour stored under it is what counts, nothing is
-    blended. Of 16-bit pictures the high byte is kept (65535 -> 255), for grey as for colour; a
-    32-bit integer picture is read so if no value exceeds 65535. Floating point is refused, for
-    want of an agreed white.
+    EXIF orientation is applied. A file of several pages or frames is refused, since a defect may be
+    on any of them; smaller copies in a TIFF and what a camera adds to a JPEG do not count. Grey
+    becomes three equal channels. Transparency is dropped: the colour stored under it is what
+    counts, nothing is blended. Of 16-bit pictures the high byte is kept (65535 -> 255), for grey as
+    for colour; a 32-bit integer picture is read so if no value exceeds 65535. Floating point is
+    refused, for want of an agreed white.
 
     Args:
         source: a path, the bytes of a file, a binary file object, or uint8 pixels
@@ -90,6 +93,7 @@ def _read(source: Source, convert: Callable[[Image.Image, str], T]) -> T:
                 raise ImageError(
                     name, f"{image.width}x{image.height} pixels are more than {MAX_PIXELS}"
                 )
+            _require_one_page(image, name)
             upright = ImageOps.exif_transpose(image)
             upright.format = image.format
             return convert(upright, name)
@@ -101,6 +105,24 @@ def _read(source: Source, convert: Callable[[Image.Image, str], T]) -> T:
         raise ImageError(name, "is no picture of a known kind") from None
     except Exception as error:  # Pillow's readers raise nearly every built-in type on damaged files
         raise ImageError(name, f"cannot be read ({error or type(error).__name__})") from error
+
+
+def _require_one_page(image: Image.Image, name: str) -> None:
+    if image.format == "MPO":  # a camera's JPEG: previews, depth or gain maps follow the picture
+        return
+    frames = getattr(image, "n_frames", 1)
+    if image.format == "TIFF":
+        pages = 0
+        for frame in range(frames):
+            image.seek(frame)
+            tags: Any = getattr(image, "tag_v2", {})
+            pages += not tags.get(_SUBFILE_TYPE, 0) & _COPY_OR_MASK
+        image.seek(0)
+        frames = pages
+    if frames > 1:
+        raise ImageError(
+            name, f"holds {frames} pages, of which one can be judged: save each as a file"
+        )
 
 
 def name_of(source: Source) -> str:
