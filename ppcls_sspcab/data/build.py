@@ -99,14 +99,14 @@ def open_store(
     return store
 
 
-def warn_of_masks(config: Config) -> None:
+def warn_of_masks(samples: list[Sample], config: Config) -> None:
     """Names the test pictures' masks that an evaluation will leave out, before the training.
 
     Raises:
         DataError: there is one, and ``Global.on_error`` is ``stop``.
     """
     unfit = 0
-    for error in unfit_masks(build_dataset(config).test, cpu_threads()):
+    for error in unfit_masks(samples, cpu_threads()):
         if config.Global.on_error == "stop":
             raise error
         unfit += 1

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from ppcls_sspcab.config.config import Config
-from ppcls_sspcab.data.build import good_pictures, warn_of_masks
+from ppcls_sspcab.data.build import build_dataset, good_pictures, warn_of_masks
 from ppcls_sspcab.engine.trainer import Trainer
 from ppcls_sspcab.fitting.fit import fit_detector
 from ppcls_sspcab.fitting.save import save_detector
@@ -31,9 +31,10 @@ def train_category(config: Config) -> Path:
         trainer = Trainer(config)
         if is_first():
             atomic_write(folder.config, config.to_yaml())
+        dataset = build_dataset(config)
         if is_first():
-            warn_of_masks(config)
-        pictures = good_pictures(config)
+            warn_of_masks(dataset.test, config)
+        pictures = good_pictures(config, dataset.train)
         trainer.fit(pictures)
         fitted = fit_detector(trainer.detector, trainer.threshold, config, pictures)
         save_detector(fitted, config, pictures, trainer.progress)

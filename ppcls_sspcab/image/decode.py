@@ -25,7 +25,10 @@ _SUBFILE_TYPE, _COPY_OR_MASK = 254, 0b101  # of a page of a TIFF: a smaller copy
 
 T = TypeVar("T")
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+EXTENSIONS = (
+    *(".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
+    *(".pbm", ".pgm", ".ppm", ".pnm"),
+)
 MAX_PIXELS = 178_956_970  # where Pillow itself speaks of a decompression bomb
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 

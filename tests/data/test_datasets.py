@@ -246,3 +246,36 @@ def test_list_that_is_no_text(listed):
 
 def test_registered():
     assert {"MVTecDataset", "FolderDataset", "ListDataset"} <= set(DATASETS.names())
+
+
+def test_subfolders_of_a_kind_belong_to_it(tmp_path):
+    """A day's or a camera's pictures in a folder of their own are trained on and tested, too."""
+    part = tmp_path / "part"
+    for day in ("monday", "tuesday"):
+        for index in range(3):
+            picture(part / f"train/good/{day}/{index}.png")
+            picture(part / f"test/dent/{day}/{index}.png")
+            picture(part / f"ground_truth/dent/{day}/{index}_mask.png")
+            picture(part / f"good/{day}/{index}.png")
+            picture(part / f"bad/dent/{day}/{index}.png")
+    dataset = MVTecDataset(str(tmp_path), "part")
+    assert len(dataset.train) == len(dataset.test) == 6
+    for sample in dataset.test:
+        assert sample.defect == "dent"
+        below = Path(sample.path).relative_to(part / "test").with_suffix("")
+        assert sample.mask_path == f"{part}/ground_truth/{below}_mask.png"
+    folders = FolderDataset(str(tmp_path), "part", test_share=0.0)
+    assert len(folders.train) == 6
+    assert [sample.defect for sample in folders.test] == ["dent"] * 6
+
+
+def test_a_category_that_is_its_own_good_folder_takes_no_subfolder(tmp_path):
+    for name in ("0.png", "1.png", "2.png", "bad/3.png", "unknown/4.png"):
+        picture(tmp_path / "part" / name)
+    dataset = FolderDataset(str(tmp_path), "part", good_dir=".", test_share=0.0)
+    assert [Path(sample.path).name for sample in dataset.train] == ["0.png", "1.png", "2.png"]
+    assert [Path(sample.path).name for sample in dataset.test] == ["3.png"]
+    nested = FolderDataset(str(tmp_path / ".."), tmp_path.name, good_dir="part", bad_dir="part/bad")
+    names = [Path(sample.path).name for sample in nested.train + nested.test]
+    assert sorted(names) == ["0.png", "1.png", "2.png", "3.png", "4.png"]
+    assert [sample.label for sample in nested.test if "3.png" in sample.path] == [1]

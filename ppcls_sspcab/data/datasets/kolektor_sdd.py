@@ -85,7 +85,7 @@ def _items(root: Path) -> list[str]:
 
 def _labelled(folder: Path) -> list[tuple[Path, Path]]:
     """Each picture of an item with its label."""
-    found = pictures_in(folder)
+    found = pictures_in(folder, subfolders=False)
     labels = {path.stem: path for path in found if path.stem.endswith(LABEL)}
     pairs = []
     for picture in found:
