@@ -32,8 +32,7 @@ def train_category(config: Config) -> Path:
         if is_first():
             atomic_write(folder.config, config.to_yaml())
         dataset = build_dataset(config)
-        if is_first():
-            warn_of_masks(dataset.test, config)
+        warn_of_masks(dataset.test, config)
         pictures = good_pictures(config, dataset.train)
         trainer.fit(pictures)
         fitted = fit_detector(trainer.detector, trainer.threshold, config, pictures)
