@@ -29,7 +29,7 @@ MODES = {
 }
 EXACT = ("L", "RGB", "RGBA")
 LOSSLESS = ("PNG", "BMP", "TIFF", "PPM")
-CONTRACT = Preprocess(image_size=(8, 8))
+CONTRACT = Preprocess(image_size=(8, 8), white="full")
 
 sizes = st.one_of(st.integers(1, 40), st.sampled_from([1, 127, 128, 257]))
 kinds = st.sampled_from([(form, mode) for form, modes in MODES.items() for mode in modes])

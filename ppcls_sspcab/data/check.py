@@ -14,8 +14,11 @@ from tqdm import tqdm
 from ppcls_sspcab.data.datasets.layouts import LAYOUTS, layout_of
 from ppcls_sspcab.data.masks import MaskError, whole_mask
 from ppcls_sspcab.data.samples import Sample
+from ppcls_sspcab.data.store import LEAST_CONTRAST, contrast
+from ppcls_sspcab.data.white import settled
 from ppcls_sspcab.errors import DataError, did_you_mean
-from ppcls_sspcab.image.decode import ImageError, decode, decode_mask
+from ppcls_sspcab.image.decode import ImageError, White, decode, decode_mask
+from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.utils.table import plain_table
 
 SHOWN = 5  # problems of one kind that are named
@@ -25,6 +28,8 @@ MASK_RULES = {
     "level": "masks of grey levels (JPEG, soft edges), marked from half their largest value on",
     "opacity": "masks with transparency, marked where they are opaque",
 }
+FLAT = f"pictures that show nothing (values differ by less than {LEAST_CONTRAST} of 255)"
+REMARKS = (*MASK_RULES.values(), FLAT)  # need no mending
 
 
 @dataclasses.dataclass
@@ -89,13 +94,17 @@ def _examine(layout: Any, root: str, category: str) -> Finding:
     groups: dict[tuple[str, int, str], Group] = {}
     problems: dict[str, list[str]] = {}
     remarks: dict[str, list[str]] = {}
+    white = settled(Preprocess(), dataset.train).white
     for sample in tqdm(samples, desc=category, unit="pictures", disable=None, leave=False):
         key = (sample.split, sample.label, sample.defect)
         group = groups.setdefault(key, Group(sample.split, sample.defect))
-        for kind, text in _inspect(sample, group):
-            found = remarks if kind in MASK_RULES.values() else problems
+        for kind, text in _inspect(sample, group, white):
+            found = remarks if kind in REMARKS else problems
             found.setdefault(kind, []).append(text)
-    notes = [dataset.split_note] if getattr(dataset, "split_note", None) else []
+    levels = {"auto": [], "full": ["pictures of more than 8 bits: the high byte counts"]}.get(
+        str(white), [f"pictures of more than 8 bits: {white} becomes white, by the good ones"]
+    )
+    notes = levels + ([dataset.split_note] if getattr(dataset, "split_note", None) else [])
     bad = [sample for sample in dataset.test if sample.label == 1]
     bare = [sample.path for sample in bad if sample.mask_path is None]
     if bare and len(bare) < len(bad):
@@ -110,12 +119,12 @@ def _examine(layout: Any, root: str, category: str) -> Finding:
     return Finding(category, [groups[key] for key in order], problems, notes)
 
 
-def _inspect(sample: Sample, group: Group) -> Iterator[tuple[str, str]]:
+def _inspect(sample: Sample, group: Group, white: White) -> Iterator[tuple[str, str]]:
     """Counts a sample in its group and tells what is wrong with it."""
     group.count += 1
     group.masked += sample.mask_path is not None
     try:
-        pixels = decode(sample.path)
+        pixels = decode(sample.path, white)
     except ImageError as error:
         yield "unreadable pictures", str(error)
         return
@@ -123,6 +132,8 @@ def _inspect(sample: Sample, group: Group) -> Iterator[tuple[str, str]]:
     group.sizes[width, height] += 1
     with Image.open(sample.path) as picture:
         group.modes[picture.mode] += 1
+    if contrast(pixels) < LEAST_CONTRAST:
+        yield FLAT, sample.path
     try:
         mask = whole_mask(sample)
     except MaskError as error:

@@ -6,6 +6,7 @@ import io
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar, Union
 
@@ -17,6 +18,9 @@ from ppcls_sspcab.errors import DataError
 File = Union[str, "os.PathLike[str]", bytes, BinaryIO]
 
 Source = File | np.ndarray
+
+White = int | Literal["auto", "full"]
+FULL_WHITE = 65535
 
 MaskRule = Literal["value", "level", "opacity"]
 MOST_KINDS = 8  # of defects in one mask; more values are grey levels
@@ -45,19 +49,21 @@ class ImageError(DataError):
         return f"{self.name}: {self.reason}"
 
 
-def decode(source: Source) -> np.ndarray:
+def decode(source: Source, white: White = "full") -> np.ndarray:
     """Reads a picture as the network sees it.
 
     EXIF orientation is applied. A file of several pages or frames is refused, since a defect may be
     on any of them; smaller copies in a TIFF and what a camera adds to a JPEG do not count. Grey
     becomes three equal channels. Transparency is dropped: the colour stored under it is what
-    counts, nothing is blended. Of 16-bit pictures the high byte is kept (65535 -> 255), for grey as
-    for colour; a 32-bit integer picture is read so if no value exceeds 65535. Floating point is
-    refused, for want of an agreed white.
+    counts, nothing is blended. Grey of more than 8 bits is scaled by ``white``; a 32-bit integer
+    picture is read so if no value exceeds 65535. Of 16-bit colour the high byte is kept. Floating
+    point is refused, for want of an agreed white.
 
     Args:
         source: a path, the bytes of a file, a binary file object, or uint8 pixels
             [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] in RGB(A) order.
+        white: of grey pictures of more than 8 bits: the value that becomes 255, 1..65535, as larger
+            ones do; ``full``: 65535, the high byte is kept; ``auto``: not known, they are refused.
 
     Returns:
         uint8 RGB [H, W, 3], contiguous.
@@ -65,7 +71,18 @@ def decode(source: Source) -> np.ndarray:
     Raises:
         ImageError: whatever is wrong with the source.
     """
-    return _read(source, _to_rgb)
+    return _read(source, partial(_to_rgb, white=white))
+
+
+def brightest(source: Source) -> int | None:
+    """The value that 99.9 % of the pixels of a grey picture of more than 8 bits do not exceed.
+
+    Other pictures are not decoded: None.
+
+    Raises:
+        ImageError: as :func:`decode`.
+    """
+    return _read(source, _brightest, turned=False)
 
 
 def decode_mask(source: Source) -> tuple[np.ndarray, MaskRule]:
@@ -86,7 +103,7 @@ def decode_mask(source: Source) -> tuple[np.ndarray, MaskRule]:
     return _read(source, _to_mask)
 
 
-def _read(source: Source, convert: Callable[[Image.Image, str], T]) -> T:
+def _read(source: Source, convert: Callable[[Image.Image, str], T], turned: bool = True) -> T:
     name = name_of(source)
     try:
         if isinstance(source, np.ndarray):
@@ -97,6 +114,8 @@ def _read(source: Source, convert: Callable[[Image.Image, str], T]) -> T:
                     name, f"{image.width}x{image.height} pixels are more than {MAX_PIXELS}"
                 )
             _require_one_page(image, name)
+            if not turned:
+                return convert(image, name)
             upright = ImageOps.exif_transpose(image)
             upright.format = image.format
             return convert(upright, name)
@@ -167,14 +186,37 @@ def _missing(path: Path) -> ImageError:
     )
 
 
-def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
+def _is_deep(image: Image.Image) -> bool:
+    """Whether a picture is grey of more than 8 bits."""
+    return image.mode == "I" or image.mode.startswith("I;16")
+
+
+def _brightest(image: Image.Image, name: str) -> int | None:
+    if not _is_deep(image):
+        return None
+    return int(np.percentile(_grey_levels(image, name), 99.9, method="higher"))
+
+
+def _grey_levels(image: Image.Image, name: str) -> np.ndarray:
+    grey = np.asarray(image)
+    if grey.min() < 0 or grey.max() > FULL_WHITE:
+        raise ImageError(name, "32-bit pixels over 65535 have no agreed white; save as 16 bit")
+    return grey
+
+
+def _to_rgb(image: Image.Image, name: str, white: White = "full") -> np.ndarray:
     if image.mode == "F":
         raise ImageError(name, "floating point pixels have no agreed white; save it as 8 or 16 bit")
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        grey = np.asarray(image)
-        if grey.min() < 0 or grey.max() > 65535:
-            raise ImageError(name, "32-bit pixels over 65535 have no agreed white; save as 16 bit")
-        return _from_array((grey >> 8).astype(np.uint8), name)
+    if _is_deep(image):
+        if white == "auto":
+            raise ImageError(
+                name, "has more than 8 bits, and no white level is set for it (Preprocess.white)"
+            )
+        grey = _grey_levels(image, name)
+        if white == "full":
+            return _from_array((grey >> 8).astype(np.uint8), name)
+        levels = (np.arange(white + 1, dtype=np.uint32) * 510 + white) // (2 * white)  # rounded
+        return _from_array(levels.astype(np.uint8)[np.minimum(grey, white)], name)
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
