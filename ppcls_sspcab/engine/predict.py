@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from ppcls_sspcab.config.config import Config
@@ -62,7 +63,7 @@ def predict_pictures(
         inputs: files, folders, globs, ``.txt`` lists.
         output: file for the records; default standard output.
         threshold: instead of the calibrated one.
-        save_maps: folder for the anomaly maps, three pictures each.
+        save_maps: folder for the anomaly maps, three pictures each; it is not searched.
 
     Returns:
         how many were judged good, anomalous, and not at all.
@@ -70,7 +71,7 @@ def predict_pictures(
     given = inputs or ([infer.infer_imgs] if infer.infer_imgs else [])
     if not given:
         raise ConfigError("Infer.infer_imgs", "give pictures, here or on the command line")
-    paths = find_pictures(given)
+    paths = find_pictures(given, without=[Path(save_maps)] if save_maps else [])
     detector = load_detector(path)
     postprocess = POSTPROCESSES.build(
         infer.PostProcess or {"name": "AnomalyDecision"},
@@ -96,4 +97,4 @@ def _map_writer(detector: Detector, folder: str, paths: Sequence[str]) -> MapWri
             "--save-maps: this detector makes no maps: train it with Localize, such as "
             "{name: FeatureGaussian}"
         )
-    return MapWriter(folder, paths)
+    return MapWriter(folder, paths, detector.card.preprocess.white)

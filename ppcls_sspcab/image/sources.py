@@ -32,16 +32,19 @@ def as_pictures(given: Source | Iterable[Source]) -> Iterable[Source]:
     return [pictures] if whole or not isinstance(given, Iterable) else pictures
 
 
-def find_pictures(inputs: Sequence[str]) -> list[str]:
+def find_pictures(inputs: Sequence[str], without: Collection[Path] = ()) -> list[str]:
     """The pictures that files, folders, glob patterns and ``.txt`` lists stand for.
 
     A folder is searched as :func:`pictures_below` does. A list holds one path a line, relative to
     the list's folder; empty lines do not count. Whether a picture can be read is not looked at.
 
+    Args:
+        without: folders that are not searched.
+
     Raises:
         DataError: an input that stands for nothing, or a folder that may not be listed.
     """
-    return [path for text in inputs for path in _stands_for(text)]
+    return [path for text in inputs for path in _stands_for(text, without)]
 
 
 def pictures_below(
@@ -112,10 +115,10 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name in _OF_SYSTEMS
 
 
-def _stands_for(text: str) -> list[str]:
+def _stands_for(text: str, without: Collection[Path]) -> list[str]:
     path = Path(text)
     if path.is_dir():
-        found = [str(file) for file in pictures_below(path)]
+        found = [str(file) for file in pictures_below(path, without=without)]
         if not found:
             raise DataError(f"{text}: the folder holds no picture ({', '.join(EXTENSIONS)})")
         return found

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from ppcls_sspcab.errors import UserError
+from ppcls_sspcab.image.batches import Record
+from ppcls_sspcab.image.maps import MapWriter
 from ppcls_sspcab.image.sources import find_pictures
 from ppcls_sspcab.result import (
     ANOMALY_FOUND,
     UNJUDGED,
+    Result,
     Verdicts,
     exit_code,
     opened,
@@ -39,7 +44,8 @@ def main(arguments: Sequence[str] | None = None, backend: str = "auto") -> int:
 
 
 def _predict(options: argparse.Namespace) -> Verdicts:
-    paths = find_pictures(options.inputs)
+    folder = options.save_maps
+    paths = find_pictures(options.inputs, without=[Path(folder)] if folder else [])
     predictor = Predictor(
         options.model,
         options.backend,
@@ -49,12 +55,30 @@ def _predict(options: argparse.Namespace) -> Verdicts:
         options.onednn == "True",
         options.precision,
     )
+    maps = _map_writer(predictor, folder, paths) if folder else None
     verdicts = Verdicts()
     with opened(options.output) as stream:
         records = predictor.stream(paths, options.batch_size)
+        if maps is not None:
+            records = _with_maps(records, maps)
         for record in write_records(records, stream, options.format):
             verdicts.add(record)
     return verdicts
+
+
+def _map_writer(predictor: Predictor, folder: str, paths: Sequence[str]) -> MapWriter:
+    if "map" not in predictor.card.outputs:
+        raise UserError(
+            "--save-maps: this model makes no maps: train its detector with Localize, and export it"
+        )
+    return MapWriter(folder, paths, predictor.card.preprocess.white)
+
+
+def _with_maps(records: Iterator[Record], maps: MapWriter) -> Iterator[Record]:
+    for record in records:
+        if isinstance(record, Result) and record.map is not None:
+            maps.write(record.path, record.map)
+        yield record
 
 
 def _parser(backend: str) -> argparse.ArgumentParser:
@@ -77,6 +101,9 @@ def _parser(backend: str) -> argparse.ArgumentParser:
     parser.add_argument("--threshold", type=threshold_option, help="instead of the calibrated one")
     parser.add_argument("--output", help="file for the records; default: standard output")
     parser.add_argument("--format", choices=["jsonl", "csv"], default="jsonl")
+    parser.add_argument(
+        "--save-maps", metavar="DIR", help="write overlay, contour and 16-bit map of each picture"
+    )
     parser.add_argument(
         "--fail-on-anomaly",
         action="store_true",

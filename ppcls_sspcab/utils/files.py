@@ -72,7 +72,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
             yield target
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{target.stem[:100]}-"
+        prefix = f".{target.stem[:50]}-"  # of up to four bytes a character
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=".part")
         os.close(handle)
         temporary = Path(name)

@@ -326,3 +326,10 @@ def test_a_reader_that_leaves_before_all_are_judged(model, tmp_path):
         )
         os.close(writing)
         assert (done.returncode, done.stderr) == (expected, b"")
+
+
+def test_a_model_without_maps_says_so(model, tmp_path, capsys):
+    grey(51).save(tmp_path / "a.png")
+    words = ["--model", str(model), "--backend", "onnx", str(tmp_path / "a.png")]
+    assert command.main([*words, "--save-maps", str(tmp_path / "maps")]) == 2
+    assert "makes no maps" in capsys.readouterr().err
