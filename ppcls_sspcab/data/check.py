@@ -11,6 +11,8 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm
 
+from ppcls_sspcab.data import compare
+from ppcls_sspcab.data.compare import Comparison
 from ppcls_sspcab.data.datasets.layouts import LAYOUTS, layout_of
 from ppcls_sspcab.data.masks import MaskError, whole_mask
 from ppcls_sspcab.data.samples import Sample
@@ -29,7 +31,7 @@ MASK_RULES = {
     "opacity": "masks with transparency, marked where they are opaque",
 }
 FLAT = f"pictures that show nothing (values differ by less than {LEAST_CONTRAST} of 255)"
-REMARKS = (*MASK_RULES.values(), FLAT)  # need no mending
+REMARKS = (*MASK_RULES.values(), FLAT, *compare.REMARKS)  # may be as they should be
 
 
 @dataclasses.dataclass
@@ -92,15 +94,18 @@ def _examine(layout: Any, root: str, category: str) -> Finding:
         return Finding(category, [], {"the layout is wrong": [str(error)]}, [])
     samples = [*dataset.train, *dataset.test]
     groups: dict[tuple[str, int, str], Group] = {}
+    inspected: list[tuple[str, str]] = []
     problems: dict[str, list[str]] = {}
     remarks: dict[str, list[str]] = {}
     white = settled(Preprocess(), dataset.train).white
+    comparison = Comparison()
     for sample in tqdm(samples, desc=category, unit="pictures", disable=None, leave=False):
         key = (sample.split, sample.label, sample.defect)
         group = groups.setdefault(key, Group(sample.split, sample.defect))
-        for kind, text in _inspect(sample, group, white):
-            found = remarks if kind in REMARKS else problems
-            found.setdefault(kind, []).append(text)
+        inspected += _inspect(sample, group, white, comparison)
+    for kind, text in [*inspected, *comparison.remarks()]:
+        found = remarks if kind in REMARKS else problems
+        found.setdefault(kind, []).append(text)
     levels = {"auto": [], "full": ["pictures of more than 8 bits: the high byte counts"]}.get(
         str(white), [f"pictures of more than 8 bits: {white} becomes white, by the good ones"]
     )
@@ -119,7 +124,9 @@ def _examine(layout: Any, root: str, category: str) -> Finding:
     return Finding(category, [groups[key] for key in order], problems, notes)
 
 
-def _inspect(sample: Sample, group: Group, white: White) -> Iterator[tuple[str, str]]:
+def _inspect(
+    sample: Sample, group: Group, white: White, comparison: Comparison
+) -> Iterator[tuple[str, str]]:
     """Counts a sample in its group and tells what is wrong with it."""
     group.count += 1
     group.masked += sample.mask_path is not None
@@ -134,6 +141,8 @@ def _inspect(sample: Sample, group: Group, white: White) -> Iterator[tuple[str, 
         group.modes[picture.mode] += 1
     if contrast(pixels) < LEAST_CONTRAST:
         yield FLAT, sample.path
+    else:
+        comparison.add(sample, pixels)
     try:
         mask = whole_mask(sample)
     except MaskError as error:

@@ -1,5 +1,6 @@
 """What the three data sets list, and what they say when something is wrong."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -113,13 +114,15 @@ def test_folder_of_good_pictures_is_enough(tmp_path):
     for index in range(10):
         picture(tmp_path / "part/good" / f"{index}.png")
     dataset = FolderDataset(str(tmp_path), "part")
-    assert names(dataset.test) == ["4.png", "9.png"]
+    assert len(dataset.test) == 2
+    moved = shutil.copytree(tmp_path / "part", tmp_path / "other" / "part")
+    assert names(FolderDataset(str(moved.parent), "part").test) == names(dataset.test)
     assert not set(names(dataset.train)) & set(names(dataset.test))
     assert len(dataset.train) == 8
     assert "of 10 good pictures 2" in dataset.split_note
     whole = FolderDataset(str(tmp_path), "part", test_share=0.0)
     assert len(whole.train) == 10 and whole.test == []
-    assert FolderDataset.categories(str(tmp_path)) == ["part"]
+    assert FolderDataset.categories(str(moved.parent)) == ["part"]
 
 
 def test_folder_with_everything(tmp_path):
@@ -171,9 +174,24 @@ def test_folder_mask_that_fits_two_pictures(tmp_path):
 @pytest.mark.parametrize("count", range(12))
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.9])
 def test_held_out_leaves_two_and_takes_the_share(count, share):
-    marks = held_out(count, share)
+    marks = held_out([str(number) for number in range(count)], share)
     assert len(marks) == count
     assert sum(marks) == min(int(count * share + 1e-9), max(0, count - 2))
+
+
+@pytest.mark.parametrize("period", [2, 3, 4, 5, 10])
+def test_cameras_that_take_turns_are_all_trained_on_and_tested(period):
+    """Of 200 pictures by cameras in turn a fifth is tested: near a fifth of each camera's."""
+    marks = np.array(held_out([f"{number:04d}.png" for number in range(200)], 0.2))
+    shares = [marks[camera::period].mean() for camera in range(period)]
+    assert min(shares) > 0 and max(shares) < 0.5
+
+
+def test_hardly_a_picture_changes_sides_when_some_are_added():
+    names = [f"{number:04d}.png" for number in range(200)]
+    before = held_out(names, 0.2)
+    after = dict(zip([*names, *"abcdefghij"], held_out([*names, *"abcdefghij"], 0.2), strict=True))
+    assert sum(after[name] != mark for name, mark in zip(names, before, strict=True)) <= 5
 
 
 @pytest.fixture

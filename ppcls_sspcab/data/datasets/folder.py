@@ -27,8 +27,8 @@ BAD = "bad"
 class FolderDataset:
     """A folder of good pictures is enough; all folders are relative to ``data_root/category``.
 
-    Without ``test_good_dir`` a share of the good pictures, evenly spread over their sorted names,
-    is kept from training and tested (``split_note`` then says how many). Where neighbours show
+    Without ``test_good_dir`` a share of the good pictures, chosen by the hash of their names, is
+    kept from training and tested (``split_note`` then says how many). Where neighbours show
     the same part, set ``test_good_dir``: else the test flatters.
 
     Args:
@@ -81,7 +81,8 @@ class FolderDataset:
             tell_left_out(folder, [good_dir, *others])
         self.split_note: str | None = None
         if test_good_dir is None:
-            marks = held_out(len(pictures), test_share)
+            names = [path.relative_to(good).as_posix() for path in pictures]
+            marks = held_out(names, test_share)
             kept = [path for path, out in zip(pictures, marks, strict=True) if not out]
             tested = [path for path, out in zip(pictures, marks, strict=True) if out]
             self.split_note = split_note(len(kept), len(tested))
