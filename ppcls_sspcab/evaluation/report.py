@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from ppcls_sspcab.evaluation.tables import (
     defect_rows,
     metric_rows,
     summary,
+    synthetic_auroc,
 )
 from ppcls_sspcab.image.drawing import FOUND, TRUTH, contour, overlay
 from ppcls_sspcab.paths import RunFolder
@@ -90,7 +92,7 @@ class Report:
             results=results,
             summary=summary(results),
             figures=_figures(results),
-            plots=[_svg(draw(results)) for draw in PLOTS],
+            plots=[_svg(draw(results)) for draw in _plots_of(results)],
             metric_header=METRIC_HEADER,
             metrics=metric_rows(results),
             defect_header=DEFECT_HEADER,
@@ -117,13 +119,20 @@ def _strip(views: Sequence[np.ndarray], width: int) -> dict[str, Any]:
     return {"jpeg": encoded, "width": strip.width, "height": strip.height}
 
 
+def _plots_of(results: Results) -> Sequence[Callable[[Results], Figure]]:
+    """Curves need good and bad pictures."""
+    return PLOTS if results.counts["good"] and results.counts["bad"] else (histogram_figure,)
+
+
 def _figures(results: Results) -> dict[str, float]:
     """The figures at the top of the page, by their titles."""
     names = ("image_auroc", "detection_rate", "false_alarm_rate", "f1")
     values = {METRICS[name]: getattr(results, name) for name in names}
     if results.pixel is not None:
         values |= {"pixel AUROC": results.pixel.pixel_auroc, "AUPRO": results.pixel.aupro}
-    return values
+    if not results.counts["bad"]:
+        values["AUROC on synthetic defects"] = synthetic_auroc(results)
+    return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
 def _svg(figure: Figure) -> Markup:

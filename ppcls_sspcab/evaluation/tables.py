@@ -47,6 +47,8 @@ def to_markdown(results: Results) -> str:
 def summary(results: Results) -> str:
     """What was measured and what went wrong, in a few sentences."""
     counts = results.counts
+    if not (counts["good"] and counts["bad"]):
+        return _summary_of_one_kind(results)
     unfit = results.pixel.pixel_counts["unfit_masks"] if results.pixel is not None else 0
     left_out = (
         f" {unfit} bad pictures with an unfit mask are left out of the pixel metrics; the log "
@@ -59,17 +61,53 @@ def summary(results: Results) -> str:
     )
 
 
+def _summary_of_one_kind(results: Results) -> str:
+    """What is known, and what is not, where all test pictures are good, or all bad."""
+    counts = results.counts
+    if counts["good"]:
+        low, high = results.intervals["false_alarm_rate"]
+        return (
+            f"{counts['good']} test pictures, all good. At the threshold {results.threshold:.5g}: "
+            f"{counts['false_alarms']} called anomalies (95 %: {low:.1%} to {high:.1%} of new good "
+            "pictures). How many defects are found is not known, as there is no bad picture."
+            + _on_synthetic_defects(results)
+        )
+    return (
+        f"{counts['bad']} test pictures, all bad. At the threshold {results.threshold:.5g}: "
+        f"{counts['missed']} missed. How many good parts are called anomalies is not known, as "
+        "there is no good picture."
+    )
+
+
+def synthetic_auroc(results: Results) -> float:
+    """AUROC of the image score on synthetic defects, by the protocol; NaN if it is not there."""
+    found = results.protocol.get("image_score_auroc_on_synthetic_defects") or {}
+    return float(found.get(results.protocol.get("image_score"), math.nan))
+
+
+def _on_synthetic_defects(results: Results) -> str:
+    value = synthetic_auroc(results)
+    if math.isnan(value):
+        return ""
+    return (
+        f" On synthetic defects, made from held-out good pictures, its AUROC is {value:.3f}; real "
+        "ones may be harder."
+    )
+
+
 def metric_rows(results: Results) -> list[tuple[str, str, str]]:
-    """Title, value and 95 % interval of every metric, as texts."""
+    """Title, value and 95 % interval of every metric that has a meaning, as texts."""
     values = {name: getattr(results, name) for name in METRICS} | results.metrics
     rows = [
         (METRICS.get(name, name), number(value), interval(results.intervals[name]))
         for name, value in values.items()
+        if not math.isnan(value)
     ]
     if results.pixel is not None:
         rows += [
             (title, number(getattr(results.pixel, name)), UNKNOWN)
             for name, title in PIXEL_TITLES.items()
+            if not math.isnan(getattr(results.pixel, name))
         ]
     return rows
 
