@@ -19,7 +19,9 @@ from ppcls_sspcab.evaluation.results import METRICS, Results
 from ppcls_sspcab.evaluation.tables import (
     DEFECT_HEADER,
     METRIC_HEADER,
+    TWO_THRESHOLDS,
     defect_rows,
+    meanings,
     metric_rows,
     summary,
     synthetic_auroc,
@@ -69,7 +71,8 @@ class Report:
             outlined = contour(outlined, mask, TRUTH)
         if outlined is not pixels:
             views.append(outlined)
-        self._strips[index] = _strip(views, self._width)
+        found = None if anomaly_map is None else bool((anomaly_map > 0.5).any())
+        self._strips[index] = {**_strip(views, self._width), "found": found}
 
     def write(self, results: Results, folder: RunFolder) -> Path:
         """Writes the page and returns its path."""
@@ -95,6 +98,10 @@ class Report:
             plots=[_svg(draw(results)) for draw in _plots_of(results)],
             metric_header=METRIC_HEADER,
             metrics=metric_rows(results),
+            meanings=dict(meanings(results)),
+            two_thresholds=TWO_THRESHOLDS,
+            good_with_contours=sum(p["found"] is True and not p["called"] for p in pictures),
+            called_without=sum(p["found"] is False and p["called"] for p in pictures),
             defect_header=DEFECT_HEADER,
             defects=defect_rows(results),
             found=FOUND,

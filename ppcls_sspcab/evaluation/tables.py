@@ -18,6 +18,30 @@ PIXEL_TITLES = {
     "pixel_iou": "pixel IoU",
     "pixel_false_alarm_rate": "pixel false-alarm rate",
 }
+# What each metric says, by its title.
+MEANINGS = {
+    "image AUROC": "the chance that a bad picture scores above a good one; needs no threshold",
+    "image AUPR": "the mean share of bad pictures among those above a threshold, over all "
+    "thresholds; it falls with the share of bad test pictures",
+    "F1": "one figure of bad ones found and of those called anomalies that are bad, at the "
+    "threshold in use",
+    "F1, best possible": "F1 at the threshold that suits these very pictures: an upper bound",
+    "false-alarm rate": "the share of good pictures called anomalies",
+    "detection rate": "the share of bad pictures called anomalies",
+    "accuracy": "the share of all pictures called rightly; it depends on how many are bad",
+    "pixel AUROC": "the chance that a marked pixel has a larger map value than one that is not",
+    "AUPRO to 30 %": "the mean overlap of each marked region with what is found, over the "
+    "thresholds that find up to 30 % of the other pixels; small defects count as large ones",
+    "pixel F1": "F1 of pixels at the pixel threshold",
+    "pixel F1, best possible": "F1 of pixels at the threshold that suits these very maps",
+    "pixel IoU": "overlap of found and marked pixels over their union, at the pixel threshold",
+    "pixel false-alarm rate": "the share of the pixels of good pictures above the pixel threshold",
+}
+TWO_THRESHOLDS = (
+    "Whether a part is good is decided by its image score; contours are drawn by the pixel "
+    "threshold, which is set for itself, so that a small share of the pixels of good pictures lies "
+    "above it. So a good part may have contours, and a bad one none."
+)
 METRIC_HEADER = ("metric", "value", "95 % interval")
 DEFECT_HEADER = ("defect", "pictures", "detected", "rate", "95 %", "image AUROC", "95 %")
 
@@ -35,6 +59,7 @@ def to_markdown(results: Results) -> str:
         f"# {results.category or 'Results'}",
         summary(results),
         markdown_table(METRIC_HEADER, metric_rows(results)),
+        "\n".join(f"* {title}: {text}" for title, text in meanings(results)),
     ]
     if results.per_defect:
         blocks.append(markdown_table(DEFECT_HEADER, defect_rows(results)))
@@ -59,6 +84,12 @@ def summary(results: Results) -> str:
         f"At the threshold {results.threshold:.5g}: {counts['false_alarms']} good called "
         f"anomalies, {counts['missed']} bad missed." + left_out * bool(unfit)
     )
+
+
+def meanings(results: Results) -> list[tuple[str, str]]:
+    """Title and meaning of each metric of :func:`metric_rows` that is the project's own."""
+    titles = [title for title, *_ in metric_rows(results)]
+    return [(title, MEANINGS[title]) for title in titles if title in MEANINGS]
 
 
 def _summary_of_one_kind(results: Results) -> str:
