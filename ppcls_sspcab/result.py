@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from ppcls_sspcab.utils.files import records_file
+from ppcls_sspcab.utils.program import discard_output
 from ppcls_sspcab.utils.table import csv_cell
 
 if TYPE_CHECKING:
     import numpy as np
 
 COLUMNS = ("path", "score", "normalized_score", "threshold", "is_anomaly", "error")
+
+# Exit codes of --fail-on-anomaly.
+ANOMALY_FOUND = 3
+UNJUDGED = 4
+
+LARGEST = 3.4e38  # of float32, in which the runtimes compute
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,64 @@ class Failure:
     def to_json(self) -> str:
         """One line of JSON: ``{"path": ..., "error": ...}``."""
         return _to_json(_values(self))
+
+
+@dataclass
+class Verdicts:
+    """How many pictures were judged good, how many anomalous, and how many could not be judged."""
+
+    good: int = 0
+    anomalous: int = 0
+    unjudged: int = 0
+
+    def add(self, record: Result | Failure) -> None:
+        if isinstance(record, Failure):
+            self.unjudged += 1
+        elif record.is_anomaly:
+            self.anomalous += 1
+        else:
+            self.good += 1
+
+    def __str__(self) -> str:
+        return f"{self.good} good, {self.anomalous} anomalous, {self.unjudged} not judged"
+
+
+def exit_code(judge_all: Callable[[], Verdicts], fail_on_anomaly: bool) -> int:
+    """Judges pictures and gives the exit code of the program that does.
+
+    Args:
+        judge_all: judges and writes the records.
+        fail_on_anomaly: unless it is asked for, the code is 0.
+
+    Returns:
+        3 if an anomaly was found; 4 if none was, but a picture could not be judged, or the reader
+        of standard output left before all were; else 0.
+    """
+    try:
+        verdicts = judge_all()
+    except BrokenPipeError:
+        if not fail_on_anomaly:
+            raise
+        discard_output()
+        return UNJUDGED
+    if not fail_on_anomaly:
+        return 0
+    return ANOMALY_FOUND if verdicts.anomalous else UNJUDGED if verdicts.unjudged else 0
+
+
+def check_threshold(threshold: float) -> float:
+    """Returns the threshold; raises ValueError for one that decides nothing, such as NaN."""
+    if not abs(threshold) <= LARGEST:
+        raise ValueError(f"the threshold must be a finite number, not {threshold}")
+    return threshold
+
+
+def threshold_option(text: str) -> float:
+    """The value of ``--threshold``. Raises ArgumentTypeError as :func:`check_threshold`."""
+    try:
+        return check_threshold(float(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a finite number, not {text!r}") from None
 
 
 def judge(

@@ -66,8 +66,6 @@ def write_corpus(folder: Path) -> list[Case]:
     readable("sixteen bit.tif", sixteen, grey, "TIFF")
     inverted = Image.fromarray(np.dstack([255 - PIXELS, np.zeros_like(GREY)]), "CMYK")
     readable("cmyk.tif", inverted, PIXELS, "TIFF")
-    frames = {"save_all": True, "append_images": [Image.fromarray(255 - PIXELS)]}
-    readable("animated.png", rgb, PIXELS, "PNG", **frames)
     tags = Image.Exif()
     tags[0x0112] = 6
     readable("turned.png", rgb, np.rot90(PIXELS, -1), "PNG", exif=tags.tobytes())
@@ -84,6 +82,11 @@ def write_corpus(folder: Path) -> list[Case]:
     refused("page.png", b"<!DOCTYPE html><html><body>404</body></html>", "no picture")
     refused("text.jpg", b"not a picture", "no picture")
     refused("bomb.png", bomb(100_000, 100_000), "")
+    frames = {"save_all": True, "append_images": [Image.fromarray(255 - PIXELS)]}
+    for name, kind in (("animated.png", "PNG"), ("two pages.tif", "TIFF")):
+        stream = io.BytesIO()
+        rgb.save(stream, kind, **frames)
+        refused(name, stream.getvalue(), "holds 2 pages")
     refused("float.tif", tiff_of_floats(), "floating point")
     (folder / "folder.png").mkdir()
     (folder / "link.png").symlink_to(folder / "nowhere.png")

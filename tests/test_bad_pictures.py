@@ -77,7 +77,7 @@ def test_a_data_set_of_the_corpus(corpus: tuple[Path, list[Case]], on_error: str
     folder, cases = corpus
     dataset = FolderDataset(str(folder.parents[1]), "line", test_share=0.0)
     assert {Path(sample.path).name for sample in dataset.train} == {case.name for case in cases}
-    store = ImageStore(dataset.train, Preprocess(SIZE), 1 << 30, on_error)
+    store = ImageStore(dataset.train, Preprocess(SIZE, white="full"), 1 << 30, on_error)
     bad = {str(folder / case.name) for case in cases if case.pixels is None}
     if on_error == "stop":
         with pytest.raises(DataError) as caught:

@@ -1,7 +1,7 @@
 """The console command ``ppcls-sspcab``: its options; ``verbs.py`` holds what each verb does.
 
 Exit codes: those of :func:`ppcls_sspcab.utils.program.run_program`, and 1 where some runs of a
-study failed, 3 where anomalies were found and ``--fail-on-anomaly`` was given.
+study failed; with ``--fail-on-anomaly`` those of :func:`ppcls_sspcab.result.exit_code`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from ppcls_sspcab.cli import verbs
 from ppcls_sspcab.paths import shipped_config
+from ppcls_sspcab.result import ANOMALY_FOUND, UNJUDGED, threshold_option
 from ppcls_sspcab.utils.program import run_program
 from ppcls_sspcab.version import __version__
 
@@ -113,14 +114,16 @@ def _add_predict(children: Children) -> None:
     parser.add_argument("inputs", nargs="*", help="files, folders, globs or .txt lists")
     parser.add_argument("--output", help="file for the records; default: standard output")
     parser.add_argument("--format", choices=["jsonl", "csv"], default="jsonl")
-    parser.add_argument("--threshold", type=float, help="instead of the calibrated threshold")
+    parser.add_argument(
+        "--threshold", type=threshold_option, help="instead of the calibrated threshold"
+    )
     parser.add_argument(
         "--save-maps", metavar="DIR", help="write overlay, contour and 16-bit map of each picture"
     )
     parser.add_argument(
         "--fail-on-anomaly",
         action="store_true",
-        help=f"exit code {verbs.ANOMALY_FOUND} if any is found",
+        help=f"exit code {ANOMALY_FOUND} if any is found, {UNJUDGED} if a picture cannot be judged",
     )
 
 

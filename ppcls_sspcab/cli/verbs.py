@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ppcls_sspcab.errors import UserError
+from ppcls_sspcab.result import Verdicts, exit_code
 
 if TYPE_CHECKING:
     from ppcls_sspcab.engine.engine import Engine, Mode
 
 RUNS_FAILED = 1
 DATA_WRONG = 2
-ANOMALY_FOUND = 3
 
 
 def print_config(options: argparse.Namespace) -> int:
@@ -47,14 +47,16 @@ def predict(options: argparse.Namespace) -> int:
         "threshold": options.threshold,
         "save_maps": options.save_maps,
     }
-    if options.detector is not None:
-        found = _predict_by_file(options, wanted)
-    else:
-        found = _engine(options, "infer").infer(options.inputs, **wanted)
-    return ANOMALY_FOUND if found and options.fail_on_anomaly else 0
+
+    def judge() -> Verdicts:
+        if options.detector is not None:
+            return _predict_by_file(options, wanted)
+        return _engine(options, "infer").infer(options.inputs, **wanted)
+
+    return exit_code(judge, options.fail_on_anomaly)
 
 
-def _predict_by_file(options: argparse.Namespace, wanted: dict[str, Any]) -> bool:
+def _predict_by_file(options: argparse.Namespace, wanted: dict[str, Any]) -> Verdicts:
     from ppcls_sspcab.config.load import load_config
 
     config = load_config(options.config, options.override) if options.config else None

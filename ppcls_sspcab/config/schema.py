@@ -90,8 +90,9 @@ class GlobalSection(Section):
     `<output_dir>/<category>/detector.safetensors`. Training starts from `Arch.pretrained`."""
     cache_mb: int = Field(default=2048, ge=0)
     """Bound of the decoded pictures kept in memory, in MiB."""
-    on_error: Literal["stop", "skip"] = "stop"
-    """What an unreadable picture does: `stop`; or `skip`: it is left out and listed."""
+    on_error: Literal["stop", "skip"] | None = None
+    """What an unreadable picture and an unfit mask do: `stop`; or `skip`: they are left out and
+    listed; null: a picture stops the run, a mask is left out of the pixel metrics."""
     use_visualdl: bool = False
     """Also writes scalars for VisualDL."""
     to_static: bool = False

@@ -14,9 +14,10 @@ from ppcls_sspcab.arguments import refuse_misspelt
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.config.items import list_item
 from ppcls_sspcab.config.schema import ToleranceSection
+from ppcls_sspcab.data.masks import unfit_masks
 from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.split import held_out_share, split_good
-from ppcls_sspcab.data.store import ImageStore
+from ppcls_sspcab.data.store import LEAST_CONTRAST, ImageStore
 from ppcls_sspcab.data.tolerance import (
     FIT_KEYS,
     HELD_OUT_KEYS,
@@ -25,6 +26,7 @@ from ppcls_sspcab.data.tolerance import (
     half_changed,
 )
 from ppcls_sspcab.data.transforms.random_crop import RandomCrop
+from ppcls_sspcab.data.white import settled
 from ppcls_sspcab.errors import ConfigError, DataError
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.paths import check_category
@@ -76,10 +78,17 @@ def _naming_data(config: Config) -> Iterator[None]:
         ) from error
 
 
-def build_store(config: Config, samples: list[Sample], title: str) -> ImageStore:
-    """:func:`open_store` as the configuration says."""
+def build_store(
+    config: Config, samples: list[Sample], title: str, preprocess: Preprocess | None = None
+) -> ImageStore:
+    """:func:`open_store` as the configuration says.
+
+    Args:
+        preprocess: section ``Preprocess`` with its white level settled.
+    """
     run = config.Global
-    return open_store(samples, config.Preprocess, run.cache_mb, run.on_error, title)
+    preprocess = preprocess or config.Preprocess
+    return open_store(samples, preprocess, run.cache_mb, run.on_error or "stop", title)
 
 
 def open_store(
@@ -89,13 +98,39 @@ def open_store(
     on_error: Literal["stop", "skip"],
     title: str,
 ) -> ImageStore:
-    """An :class:`ImageStore` whose pictures have been read; those left out are in the log."""
+    """An :class:`ImageStore` whose pictures have been read.
+
+    The log names those left out, and those that show nothing.
+    """
     store = ImageStore(samples, preprocess, cache_bytes=cache_mb << 20, on_error=on_error)
     with tqdm(total=len(samples), desc=title, unit="pictures", disable=None, leave=False) as bar:
         store.warm(threads=cpu_threads(), progress=bar.update)
     for path, reason in store.skipped:
         get_logger().warning(f"skipped {path}: {reason}")
+    if store.flat:
+        get_logger().warning(
+            f"{len(store.flat)} of {len(store)} pictures show nothing: their values differ by less "
+            f"than {LEAST_CONTRAST} of 255 (the first: {store.flat[0]})"
+        )
     return store
+
+
+def warn_of_masks(samples: list[Sample], config: Config) -> None:
+    """Names the test pictures' masks that an evaluation will leave out, before the training.
+
+    Raises:
+        DataError: there is one, and ``Global.on_error`` is ``stop``.
+    """
+    unfit = 0
+    for error in unfit_masks(samples, cpu_threads()):
+        if config.Global.on_error == "stop":
+            raise error
+        unfit += 1
+        get_logger().warning(f"unfit mask: {error}")
+    if unfit:
+        get_logger().warning(
+            f"{config.Global.category}: {unfit} unfit masks will be left out of the pixel metrics"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,16 +146,26 @@ class GoodPictures:
     held_out: ImageStore | None
 
 
-def good_pictures(config: Config, samples: list[Sample] | None = None) -> GoodPictures:
-    """Reads the good pictures of a configuration of one category, or ``samples`` if given."""
+def good_pictures(
+    config: Config, samples: list[Sample] | None = None, preprocess: Preprocess | None = None
+) -> GoodPictures:
+    """Reads the good pictures of a configuration of one category, or ``samples`` if given.
+
+    Args:
+        preprocess: how they are read; default section ``Preprocess``, its white level settled.
+    """
     samples = build_dataset(config).train if samples is None else samples
     split = split_good(samples, held_out_share(config), config.Global.seed)
     get_logger().info(
         f"{config.Global.category}: {len(split.train)} good pictures to train on, "
         f"{len(split.held_out)} held out, on {paddle.device.get_device()}"
     )
-    train = build_store(config, split.train, "reading")
-    held_out = build_store(config, split.held_out, "reading") if split.held_out else None
+    preprocess = preprocess or settled(config.Preprocess, samples)
+    train, held_out = (
+        build_store(config, part, "reading", preprocess) if part else None
+        for part in (split.train, split.held_out)
+    )
+    assert train is not None  # a split keeps some to train on
     return GoodPictures(train, held_out)
 
 

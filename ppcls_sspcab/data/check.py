@@ -11,14 +11,27 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm
 
+from ppcls_sspcab.data import compare
+from ppcls_sspcab.data.compare import Comparison
 from ppcls_sspcab.data.datasets.layouts import LAYOUTS, layout_of
-from ppcls_sspcab.data.masks import whole_mask
+from ppcls_sspcab.data.masks import MaskError, whole_mask
 from ppcls_sspcab.data.samples import Sample
+from ppcls_sspcab.data.store import LEAST_CONTRAST, contrast
+from ppcls_sspcab.data.white import settled
 from ppcls_sspcab.errors import DataError, did_you_mean, printable
-from ppcls_sspcab.image.decode import ImageError, decode
+from ppcls_sspcab.image.decode import ImageError, White, decode, decode_mask
+from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.utils.table import plain_table
 
 SHOWN = 5  # problems of one kind that are named
+
+# Masks whose marks are decided by another rule than "every value above 0".
+MASK_RULES = {
+    "level": "masks of grey levels (JPEG, soft edges), marked from half their largest value on",
+    "opacity": "masks with transparency, marked where they are opaque",
+}
+FLAT = f"pictures that show nothing (values differ by less than {LEAST_CONTRAST} of 255)"
+REMARKS = (*MASK_RULES.values(), FLAT, *compare.REMARKS)  # may be as they should be
 
 
 @dataclasses.dataclass
@@ -82,19 +95,29 @@ def _examine(layout: Any, root: str, category: str) -> Finding:
         return Finding(category, [], {"the layout is wrong": [str(error)]}, [])
     samples = [*dataset.train, *dataset.test]
     groups: dict[tuple[str, int, str], Group] = {}
+    inspected: list[tuple[str, str]] = []
     problems: dict[str, list[str]] = {}
+    remarks: dict[str, list[str]] = {}
+    white = settled(Preprocess(), dataset.train).white
+    comparison = Comparison()
     for sample in tqdm(samples, desc=category, unit="pictures", disable=None, leave=False):
         key = (sample.split, sample.label, sample.defect)
         group = groups.setdefault(key, Group(sample.split, sample.defect))
-        for problem, text in _inspect(sample, group):
-            problems.setdefault(problem, []).append(text)
-    notes = [dataset.split_note] if getattr(dataset, "split_note", None) else []
+        inspected += _inspect(sample, group, white, comparison)
+    for kind, text in [*inspected, *comparison.remarks()]:
+        found = remarks if kind in REMARKS else problems
+        found.setdefault(kind, []).append(text)
+    levels = {"auto": [], "full": ["pictures of more than 8 bits: the high byte counts"]}.get(
+        str(white), [f"pictures of more than 8 bits: {white} becomes white, by the good ones"]
+    )
+    notes = levels + ([dataset.split_note] if getattr(dataset, "split_note", None) else [])
     bad = [sample for sample in dataset.test if sample.label == 1]
     bare = [sample.path for sample in bad if sample.mask_path is None]
     if bare and len(bare) < len(bad):
         problems["bad pictures without a mask, while others have one"] = bare
     elif bare:
         notes.append("no bad picture has a mask: maps cannot be measured")
+    notes += [f"{len(paths)} x {kind}: {_some(paths)}" for kind, paths in remarks.items()]
     for kind, label in (("good", 0), ("bad", 1)):
         if not any(sample.label == label for sample in dataset.test):
             notes.append(f"no {kind} pictures to test on: no AUROC can be measured")
@@ -102,12 +125,14 @@ def _examine(layout: Any, root: str, category: str) -> Finding:
     return Finding(category, [groups[key] for key in order], problems, notes)
 
 
-def _inspect(sample: Sample, group: Group) -> Iterator[tuple[str, str]]:
+def _inspect(
+    sample: Sample, group: Group, white: White, comparison: Comparison
+) -> Iterator[tuple[str, str]]:
     """Counts a sample in its group and tells what is wrong with it."""
     group.count += 1
     group.masked += sample.mask_path is not None
     try:
-        pixels = decode(sample.path)
+        pixels = decode(sample.path, white)
     except ImageError as error:
         yield "unreadable pictures", str(error)
         return
@@ -115,18 +140,24 @@ def _inspect(sample: Sample, group: Group) -> Iterator[tuple[str, str]]:
     group.sizes[width, height] += 1
     with Image.open(sample.path) as picture:
         group.modes[picture.mode] += 1
+    if contrast(pixels) < LEAST_CONTRAST:
+        yield FLAT, sample.path
+    else:
+        comparison.add(sample, pixels)
     try:
         mask = whole_mask(sample)
-    except DataError as error:
-        yield "unreadable masks", str(error)
+    except MaskError as error:
+        yield error.kind, str(error)
         return
     if mask is None:
         return
     if mask.shape != (height, width):
         size = f"{mask.shape[1]}x{mask.shape[0]}, its picture {width}x{height}"
         yield "masks of another size than their pictures", f"{sample.mask_path} is {size}"
-    if not mask.any():
-        yield "masks that mark nothing", str(sample.mask_path)
+    for path in (sample.mask_path, *sample.further_masks):
+        rule = decode_mask(str(path))[1]
+        if rule in MASK_RULES:
+            yield MASK_RULES[rule], str(path)
 
 
 def _lines(finding: Finding) -> Iterator[str]:
@@ -152,6 +183,11 @@ def _lines(finding: Finding) -> Iterator[str]:
         yield from (f"    {text}" for text in texts[:SHOWN])
         if len(texts) > SHOWN:
             yield f"    and {len(texts) - SHOWN} more"
+
+
+def _some(paths: list[str]) -> str:
+    more = len(paths) - SHOWN
+    return ", ".join(paths[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _modes(modes: Counter[str]) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ppcls_sspcab.errors import DataError, did_you_mean
 from ppcls_sspcab.image.decode import EXTENSIONS
+from ppcls_sspcab.image.sources import is_hidden, pictures_below, search
+from ppcls_sspcab.utils.logger import get_logger
 
 LEAST_GOOD = 2  # a covariance of one embedding says nothing
 
@@ -32,19 +34,36 @@ class Sample:
     further_masks: tuple[str, ...] = ()
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """The pictures directly in a folder, by their suffix, sorted by name; hidden ones are left out.
+def pictures_in(
+    folder: Path, subfolders: bool = True, without: Collection[Path] = ()
+) -> list[Path]:
+    """The pictures in a folder, see :func:`ppcls_sspcab.image.sources.pictures_below`.
 
-    A broken link counts. Raises DataError as :func:`require_folder`.
+    Raises DataError as :func:`require_folder`.
     """
-    return [
-        path for path in _visible(folder) if path.suffix.lower() in EXTENSIONS and not path.is_dir()
-    ]
+    require_folder(folder)
+    return pictures_below(folder, subfolders, without)
 
 
-def masks_in(folder: Path) -> dict[str, Path]:
-    """The pictures of :func:`pictures_in` by their name without suffix."""
-    return {path.stem: path for path in pictures_in(folder)}
+def masks_in(folder: Path, without: Collection[Path] = ()) -> dict[str, Path]:
+    """The pictures of :func:`pictures_in` by their path below the folder, without suffix."""
+    return {_key(path, folder): path for path in pictures_in(folder, without=without)}
+
+
+def tell_left_out(folder: Path, taken: Iterable[str]) -> None:
+    """Counts in the log the pictures of a folder that lie in none of the subfolders ``taken``."""
+    places = [folder / name for name in taken]
+    others = search(folder, True, places)[0] if folder.is_dir() else []
+    if others:
+        where = ", ".join(str(place) for place in places) or "a subfolder"
+        get_logger().warning(
+            f"{folder}: {len(others)} pictures are left out, as they lie in none of {where}; the "
+            f"first: {others[0]}"
+        )
+
+
+def _key(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()
 
 
 def folders_in(folder: Path, optional: bool = False) -> list[str]:
@@ -59,7 +78,7 @@ def folders_in(folder: Path, optional: bool = False) -> list[str]:
 
 def _visible(folder: Path) -> list[Path]:
     require_folder(folder)
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in folder.iterdir() if not is_hidden(path.name))
 
 
 def require_folder(folder: Path) -> None:
@@ -93,17 +112,19 @@ def good_samples(paths: Iterable[Path], split: str) -> list[Sample]:
 
 
 def bad_samples(
-    paths: Iterable[Path], defect: str, masks: dict[str, Path], used: set[Path]
+    folder: Path, paths: Iterable[Path], defect: str, masks: dict[str, Path], used: set[Path]
 ) -> list[Sample]:
     """Bad samples of the split "test", each with its mask (``name_mask`` or ``name``), if any.
 
     Args:
+        folder: of the defect; its subfolders are those of the masks, too.
         masks: as :func:`masks_in` returns them.
         used: takes up the masks that found a picture.
     """
     samples = []
     for path in paths:
-        mask = masks.get(f"{path.stem}_mask") or masks.get(path.stem)
+        name = _key(path, folder)
+        mask = masks.get(f"{name}_mask") or masks.get(name)
         if mask:
             used.add(mask)
         samples.append(Sample(str(path), 1, defect, str(mask) if mask else None, "test"))

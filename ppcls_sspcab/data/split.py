@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
+from collections.abc import Sequence
 
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.data.samples import LEAST_GOOD, Sample
@@ -66,21 +68,28 @@ def held_out_share(config: Config) -> float:
     return plan.held_out_share if plan.calibrate_on == "held_out" else 0.0
 
 
-def held_out(count: int, share: float) -> list[bool]:
-    """Which of ``count`` good pictures, in their order, are kept from training to test on.
+def held_out(names: Sequence[str], share: float) -> list[bool]:
+    """Which of the good pictures are kept from training to test on.
 
-    Evenly spread, ``floor(count * share)`` of them, never leaving fewer than 2 for training.
+    ``floor(count * share)`` of them, never leaving fewer than 2 for training: those whose names
+    have the smallest hashes. Cameras and parts come in turns, and every n-th picture may be one
+    camera's; a hash has no period, and hardly another picture changes sides when some are added.
     """
-    share = min(share, max(0, count - LEAST_GOOD) / count) if count else 0.0
-    marks = [int((index + 1) * share + 1e-9) for index in range(count)]
-    return [mark > before for mark, before in zip(marks, [0, *marks], strict=False)]
+    count = min(int(len(names) * share + 1e-9), max(0, len(names) - LEAST_GOOD))
+    order = sorted(range(len(names)), key=lambda index: _hash(names[index]))
+    chosen = set(order[:count])
+    return [index in chosen for index in range(len(names))]
+
+
+def _hash(name: str) -> bytes:
+    return hashlib.sha256(os.fsencode(name)).digest()
 
 
 def split_note(train: int, test: int) -> str:
     """How many good pictures are tested, in a sentence for the log and the report."""
     return (
         f"no good pictures are set aside for the test: of {train + test} good pictures {test}, "
-        f"evenly spread over their order, are kept from training and tested"
+        f"chosen by the hash of their names, are kept from training and tested"
     )
 
 

@@ -13,6 +13,13 @@ from ppcls_sspcab.errors import DataError
 from ppcls_sspcab.image.decode import ImageError
 from ppcls_sspcab.image.preprocess import Preprocess
 
+LEAST_CONTRAST = 8  # of 255; a picture with less shows nothing
+
+
+def contrast(image: np.ndarray) -> int:
+    """By how much the pixels of uint8 [H, W, 3] differ, in 0..255, in the channel of the most."""
+    return int(np.ptp(image.reshape(-1, 3), axis=0).max())
+
 
 class ImageStore:
     """``store[i]`` is picture ``i`` as uint8 RGB [h, w, 3], decoded and resized.
@@ -28,6 +35,7 @@ class ImageStore:
     Attributes:
         samples: ``store[i]`` shows ``samples[i]``.
         skipped: (path, reason) of each picture that was left out.
+        flat: paths of the pictures read by :meth:`warm` that are nearly of one colour.
     """
 
     def __init__(
@@ -47,6 +55,7 @@ class ImageStore:
         self.preprocess = preprocess
         self.on_error = on_error
         self.skipped: list[tuple[str, str]] = []
+        self.flat: list[str] = []
         self._cache = np.empty((kept, height, width, 3), np.uint8)
         self._ready = np.zeros(kept, bool)
         self._slots = list(range(len(samples)))  # slots from len(cache) on are not kept
@@ -95,11 +104,13 @@ class ImageStore:
 
     def _read(self, index: int) -> str | None:
         try:
-            self[index]
+            image = self[index]
         except ImageError as error:
             if self.on_error == "stop":
                 raise
             return error.reason
+        if contrast(image) < LEAST_CONTRAST:
+            self.flat.append(self.samples[index].path)
         return None
 
     def _leave_out(self, bad: dict[int, str]) -> None:

@@ -44,8 +44,8 @@ def predict(
     def judge(names: Sequence[str], pixels: np.ndarray) -> Sequence[Record]:
         outputs = detect(detector, preprocess.normalize(pixels))
         if maps is not None:
-            for name, picture, anomaly_map in zip(names, pixels, outputs["map"], strict=True):
-                maps.write(name, picture, anomaly_map)
+            for name, anomaly_map in zip(names, outputs["map"], strict=True):
+                maps.write(name, anomaly_map)
         return postprocess(names, outputs)
 
     with accelerated(detector):

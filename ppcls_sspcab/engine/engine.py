@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.config.parts import check_parts
 from ppcls_sspcab.data.build import categories
 from ppcls_sspcab.engine.device import use_device
 from ppcls_sspcab.engine.hold import held
-from ppcls_sspcab.errors import ConfigError
+from ppcls_sspcab.errors import ConfigError, OutputError, UserError, one_line
 from ppcls_sspcab.paths import summary_file
+from ppcls_sspcab.result import Verdicts
 from ppcls_sspcab.utils.distributed import is_first, join
 from ppcls_sspcab.utils.files import atomic_write
 from ppcls_sspcab.utils.logger import get_logger
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ppcls_sspcab.evaluation.results import Results
 
 Mode = Literal["train", "eval", "infer", "export"]
+T = TypeVar("T")
 
 
 class Engine:
@@ -56,12 +58,15 @@ class Engine:
 
         Raises:
             OutputError: another run is writing into one of the categories' folders.
+            UserError: a category failed; with several, after the others were trained.
         """
         configs = [self._resuming(self._of(category)) for category in self.categories]
         with ExitStack() as folders:
             for config in configs:
                 folders.enter_context(held(config.folder.root))
-            return [self.train_category(config) for config in configs]
+            done, failed = self._each(self.train_category, configs)
+        self._require_none(failed)
+        return done
 
     def train_category(self, config: Config) -> Path:
         """Trains the detector of one category and returns its file; PaddleClas's engine differs."""
@@ -83,13 +88,17 @@ class Engine:
 
         if detector is not None and len(self.categories) > 1:
             raise ConfigError("Global.category", "a detector is one category's, not 'all'")
-        results = [evaluate_category(self._of(name), report, detector) for name in self.categories]
+        results, failed = self._each(
+            lambda config: evaluate_category(config, report, detector),
+            [self._of(category) for category in self.categories],
+        )
         if len(results) > 1 and is_first():
             table = summary_table(results)
             output_dir = self.config.Global.output_dir
             with held(Path(output_dir)):  # removes what a killed evaluation left unfinished there
                 atomic_write(summary_file(output_dir), table)
             print(table)
+        self._require_none(failed)
         return results
 
     def infer(
@@ -99,7 +108,7 @@ class Engine:
         output_format: Literal["jsonl", "csv"] = "jsonl",
         threshold: float | None = None,
         save_maps: str | None = None,
-    ) -> bool:
+    ) -> Verdicts:
         """Scores pictures, one record each, see
         :func:`ppcls_sspcab.engine.predict.predict_pictures`.
 
@@ -107,14 +116,14 @@ class Engine:
             inputs: files, folders, globs, ``.txt`` lists; default ``Infer.infer_imgs``.
 
         Returns:
-            whether an anomaly was found.
+            how many were judged good, anomalous, and not at all.
         """
         from ppcls_sspcab.engine.predict import predict_pictures
 
         if len(self.categories) > 1:
             raise ConfigError("Global.category", "predicting needs one category, not 'all'")
         if not is_first():
-            return False
+            return Verdicts()
         config = self._of(self.categories[0])
         path, infer = config.detector_to_use, config.Infer
         with config.naming_files():
@@ -136,17 +145,47 @@ class Engine:
         """
         from ppcls_sspcab.engine.export import export_category
 
-        folders: list[Path] = []
         if not is_first():
-            return folders
-        for category in self.categories:
-            config = self._of(category)
+            return []
+
+        def export(config: Config) -> Path:
             folder = config.inference_folder
             if config.Global.save_inference_dir and len(self.categories) > 1:
-                folder /= category
+                folder /= config.Global.category
             export_category(config, folder, formats, input_type, int8_max_drop)
-            folders.append(folder)
-        return folders
+            return folder
+
+        done, failed = self._each(export, [self._of(category) for category in self.categories])
+        self._require_none(failed)
+        return done
+
+    def _each(
+        self, run: Callable[[Config], T], configs: Sequence[Config]
+    ) -> tuple[list[T], dict[str, UserError]]:
+        """What ``run`` returns for each category, and the errors of those that failed, by name.
+
+        Of several categories, one that fails does not keep the others from their turn. A wrong
+        configuration and an output that cannot be written end the run: they are no single one's.
+        """
+        done, failed = [], {}
+        for config in configs:
+            try:
+                done.append(run(config))
+            except (ConfigError, OutputError):
+                raise
+            except UserError as error:
+                if len(configs) == 1:
+                    raise
+                failed[config.Global.category] = error
+                get_logger().error(f"{config.Global.category}: {one_line(error)}")
+        return done, failed
+
+    def _require_none(self, failed: Mapping[str, UserError]) -> None:
+        for name, error in failed.items():
+            raise UserError(
+                f"{len(failed)} of {len(self.categories)} categories failed: {', '.join(failed)}; "
+                f"the others are done; {name}: {error}"
+            ) from error
 
     def _resuming(self, config: Config) -> Config:
         """Of several categories, one that an interrupted run has not begun begins anew."""

@@ -41,7 +41,7 @@ def evaluate_category(
             if not samples:
                 raise DataError(f"{run.data_root}/{run.category}: no test pictures to measure on")
             preprocess = detector.card.preprocess
-            store = open_store(samples, preprocess, run.cache_mb, run.on_error, "reading")
+            store = open_store(samples, preprocess, run.cache_mb, run.on_error or "stop", "reading")
             report = Report(store) if with_report else None
             look = report.look if report else None
             results, embeddings = evaluate(detector, detector.card, store, config, look)

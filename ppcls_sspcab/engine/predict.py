@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from ppcls_sspcab.config.config import Config
@@ -17,7 +17,7 @@ from ppcls_sspcab.errors import ConfigError, UserError
 from ppcls_sspcab.image.maps import MapWriter
 from ppcls_sspcab.image.sources import find_pictures
 from ppcls_sspcab.registry import POSTPROCESSES
-from ppcls_sspcab.result import Result, opened, write_records
+from ppcls_sspcab.result import Verdicts, opened, write_records
 from ppcls_sspcab.utils.logger import get_logger
 
 
@@ -29,7 +29,7 @@ def predict_by_file(
     output_format: Literal["jsonl", "csv"] = "jsonl",
     threshold: float | None = None,
     save_maps: str | None = None,
-) -> bool:
+) -> Verdicts:
     """:func:`predict_pictures` with a detector's file, for which no configuration is needed.
 
     Args:
@@ -54,7 +54,7 @@ def predict_pictures(
     output_format: Literal["jsonl", "csv"] = "jsonl",
     threshold: float | None = None,
     save_maps: str | None = None,
-) -> bool:
+) -> Verdicts:
     """Scores pictures and writes one record each.
 
     Args:
@@ -63,15 +63,15 @@ def predict_pictures(
         inputs: files, folders, globs, ``.txt`` lists.
         output: file for the records; default standard output.
         threshold: instead of the calibrated one.
-        save_maps: folder for the anomaly maps, three pictures each.
+        save_maps: folder for the anomaly maps, three pictures each; it is not searched.
 
     Returns:
-        whether an anomaly was found.
+        how many were judged good, anomalous, and not at all.
     """
     given = inputs or ([infer.infer_imgs] if infer.infer_imgs else [])
     if not given:
         raise ConfigError("Infer.infer_imgs", "give pictures, here or on the command line")
-    paths = find_pictures(given)
+    paths = find_pictures(given, without=[Path(save_maps)] if save_maps else [])
     detector = load_detector(path)
     postprocess = POSTPROCESSES.build(
         infer.PostProcess or {"name": "AnomalyDecision"},
@@ -81,18 +81,14 @@ def predict_pictures(
     )
     maps = None if save_maps is None else _map_writer(detector, save_maps, paths)
     preprocess = detector.card.preprocess
-    counts: Counter[str] = Counter(good=0, anomalous=0, unreadable=0)
+    verdicts = Verdicts()
     with opened(output) as stream:
         records = predict(detector, preprocess, paths, infer.batch_size, postprocess, maps)
         for record in write_records(records, stream, output_format):
-            if isinstance(record, Result):
-                counts["anomalous" if record.is_anomaly else "good"] += 1
-            else:
-                counts["unreadable"] += 1
-    text = ", ".join(f"{count} {name}" for name, count in counts.items())
+            verdicts.add(record)
     place = f"; records in {output}" if output else ""
-    get_logger().info(f"{len(paths)} pictures: {text}{place}")
-    return counts["anomalous"] > 0
+    get_logger().info(f"{len(paths)} pictures: {verdicts}{place}")
+    return verdicts
 
 
 def _map_writer(detector: Detector, folder: str, paths: Sequence[str]) -> MapWriter:
@@ -101,4 +97,4 @@ def _map_writer(detector: Detector, folder: str, paths: Sequence[str]) -> MapWri
             "--save-maps: this detector makes no maps: train it with Localize, such as "
             "{name: FeatureGaussian}"
         )
-    return MapWriter(folder, paths)
+    return MapWriter(folder, paths, detector.card.preprocess.white)

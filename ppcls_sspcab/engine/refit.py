@@ -57,10 +57,13 @@ def refit(config: Config, good: str) -> Path:
 def _refit(config: Config, good: str) -> Path:
     detector = load_detector(config.detector_to_use)
     card = detector.card
-    if config.Preprocess != card.preprocess:
+    wanted = config.Preprocess
+    if wanted.white == "auto":
+        wanted = dataclasses.replace(wanted, white=card.preprocess.white)
+    if wanted != card.preprocess:
         raise ConfigError("Preprocess", "is not what the detector's network was trained with")
     samples = [Sample(path, 0, "good", None, "train") for path in find_pictures([good])]
-    pictures = good_pictures(config, samples)
+    pictures = good_pictures(config, samples, card.preprocess)
     with config.naming_files():
         unfitted = unfitted_detector(config, detector.network)
         fitted = fit_detector(unfitted, build_threshold(config), config, pictures)

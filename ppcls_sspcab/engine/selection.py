@@ -19,6 +19,7 @@ from ppcls_sspcab.fitting.fit import fit_detector
 from ppcls_sspcab.fitting.run import stored_image_scores
 from ppcls_sspcab.fitting.save import Progress
 from ppcls_sspcab.fitting.validation import LEAST_GAIN, synthetic_auroc
+from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.metric.image import image_auroc
 from ppcls_sspcab.utils.distributed import is_first
 from ppcls_sspcab.utils.files import atomic_write
@@ -75,14 +76,15 @@ class Diagnosis:
 
     Args:
         config: of one category; a run that is not resumed forgets an earlier diagnosis.
+        preprocess: as the good pictures were read.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, preprocess: Preprocess) -> None:
         self._config = config
         self._record = config.folder.diagnosis
         if not config.Global.checkpoints:
             self._record.unlink(missing_ok=True)
-        self._test = build_store(config, build_dataset(config).test, "reading")
+        self._test = build_store(config, build_dataset(config).test, "reading", preprocess)
 
     def measure(self, network: nn.Layer, pictures: GoodPictures) -> float:
         """Image AUROC, in [0, 1], of a detector fitted with the network in evaluation mode."""

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from ppcls_sspcab.config.config import Config
-from ppcls_sspcab.data.build import good_pictures
+from ppcls_sspcab.data.build import build_dataset, good_pictures, warn_of_masks
 from ppcls_sspcab.engine.trainer import Trainer
 from ppcls_sspcab.fitting.fit import fit_detector
 from ppcls_sspcab.fitting.save import save_detector
@@ -20,7 +20,8 @@ def train_category(config: Config) -> Path:
 
     Raises:
         ConfigError: a wrong key or value, found before the first picture is read.
-        DataError: too few pictures, or one that cannot be read.
+        DataError: too few pictures, one that cannot be read, or with ``Global.on_error: stop`` an
+            unfit mask.
         UserError: the training diverged.
         KeyboardInterrupt: after Ctrl-C; the checkpoint ``latest`` is written.
     """
@@ -30,7 +31,9 @@ def train_category(config: Config) -> Path:
         trainer = Trainer(config)
         if is_first():
             atomic_write(folder.config, config.to_yaml())
-        pictures = good_pictures(config)
+        dataset = build_dataset(config)
+        warn_of_masks(dataset.test, config)
+        pictures = good_pictures(config, dataset.train)
         trainer.fit(pictures)
         fitted = fit_detector(trainer.detector, trainer.threshold, config, pictures)
         save_detector(fitted, config, pictures, trainer.progress)

@@ -95,9 +95,10 @@ class Trainer:
             UserError: the loss is not finite any more, or a picture cannot be read.
             KeyboardInterrupt: after Ctrl-C or SIGTERM, the step finished and ``latest`` saved.
         """
-        diagnosis = Diagnosis(self._config) if self._run.eval_during_train else None
+        preprocess, seed = pictures.train.preprocess, self._run.seed
+        wanted = self._run.eval_during_train
+        diagnosis = Diagnosis(self._config, preprocess) if wanted else None
         self._begin()
-        preprocess, seed = self._config.Preprocess, self._run.seed
         views = CutPasteViews(pictures.train, self._augmentations, self._views, preprocess, seed)
         step = TrainingStep(self._config, self._state, self._schedule, self._loss, views.view_size)
         batches = self._batches(views)

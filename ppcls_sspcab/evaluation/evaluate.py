@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ppcls_sspcab.config.config import Config
-from ppcls_sspcab.data.masks import true_mask
+from ppcls_sspcab.data.masks import MaskError, true_mask
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.detector.accelerated import accelerated
 from ppcls_sspcab.detector.card import DetectorCard
@@ -20,6 +20,7 @@ from ppcls_sspcab.evaluation.results import Results, evaluate_scores
 from ppcls_sspcab.fitting.run import run_store
 from ppcls_sspcab.metric.build import build_metrics
 from ppcls_sspcab.metric.pixel import PixelMeter
+from ppcls_sspcab.utils.logger import get_logger
 
 # Takes the number of a picture, its map (None without a localizer) and its mask (None: unknown).
 Look = Callable[[int, np.ndarray | None, np.ndarray | None], None]
@@ -44,13 +45,15 @@ def evaluate(
         the results, and the embeddings float32 [N, D].
 
     Raises:
-        DataError: a mask that cannot be its picture's.
+        MaskError: a mask that cannot be its picture's, with ``Global.on_error: stop``; else it is
+            named in the log and its picture left out of the pixel metrics.
     """
     meter = PixelMeter() if detector.localizer is not None else None
     size = config.DataLoader.Eval.sampler.batch_size
     with accelerated(detector):
         batches = run_store(partial(detect, detector), store, size, "scoring")
-        found = gather(_without_maps(batches, store, meter, look))
+        stop = config.Global.on_error == "stop"
+        found = gather(_without_maps(batches, store, meter, look, stop))
     threshold = float(detector.threshold)
     results = evaluate_scores(
         _records(store, found, threshold),
@@ -64,7 +67,11 @@ def evaluate(
 
 
 def _without_maps(
-    batches: Iterable[Outputs], store: ImageStore, meter: PixelMeter | None, look: Look | None
+    batches: Iterable[Outputs],
+    store: ImageStore,
+    meter: PixelMeter | None,
+    look: Look | None,
+    stop: bool,
 ) -> Iterator[Outputs]:
     """The batches without their maps, which are measured and looked at."""
     height, width = store.preprocess.image_size
@@ -74,9 +81,16 @@ def _without_maps(
         for anomaly_map, number in zip(maps, numbers, strict=False):
             if meter is None and look is None:
                 continue
-            mask = true_mask(store.samples[number], (height, width))
+            mask, unfit = None, False
+            try:
+                mask = true_mask(store.samples[number], (height, width))
+            except MaskError as error:
+                if stop:
+                    raise
+                unfit = True
+                get_logger().warning(f"left out of the pixel metrics: {error}")
             if meter is not None:
-                meter.add(anomaly_map, mask)
+                meter.add(anomaly_map, mask, unfit)
             if look is not None:
                 look(number, anomaly_map, mask)
         yield batch

@@ -33,12 +33,16 @@ MAX_TSNE_POINTS = 2000
 def write_plots(results: Results, embeddings: np.ndarray, folder: RunFolder) -> list[Path]:
     """Writes ``plots/{roc,score_histogram,embedding_tsne}.png`` and returns their paths.
 
+    Without good or without bad pictures there is no ROC curve, and one of before is removed.
+
     Args:
         results: with the records of the pictures.
         embeddings: float [N, D], in the order of the records.
     """
-    plots = {
-        "roc": roc_figure(results),
+    plots = {"roc": roc_figure(results)} if all(results.counts[k] for k in ("good", "bad")) else {}
+    if not plots:
+        (folder.plots / "roc.png").unlink(missing_ok=True)
+    plots |= {
         "score_histogram": histogram_figure(results),
         "embedding_tsne": tsne_figure(results, embeddings),
     }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,12 @@ from ppcls_sspcab.evaluation.results import METRICS, Results
 from ppcls_sspcab.evaluation.tables import (
     DEFECT_HEADER,
     METRIC_HEADER,
+    TWO_THRESHOLDS,
     defect_rows,
+    meanings,
     metric_rows,
     summary,
+    synthetic_auroc,
 )
 from ppcls_sspcab.image.drawing import FOUND, TRUTH, contour, overlay
 from ppcls_sspcab.paths import RunFolder
@@ -67,7 +71,8 @@ class Report:
             outlined = contour(outlined, mask, TRUTH)
         if outlined is not pixels:
             views.append(outlined)
-        self._strips[index] = _strip(views, self._width)
+        found = None if anomaly_map is None else bool((anomaly_map > 0.5).any())
+        self._strips[index] = {**_strip(views, self._width), "found": found}
 
     def write(self, results: Results, folder: RunFolder) -> Path:
         """Writes the page and returns its path."""
@@ -90,9 +95,13 @@ class Report:
             results=results,
             summary=summary(results),
             figures=_figures(results),
-            plots=[_svg(draw(results)) for draw in PLOTS],
+            plots=[_svg(draw(results)) for draw in _plots_of(results)],
             metric_header=METRIC_HEADER,
             metrics=metric_rows(results),
+            meanings=dict(meanings(results)),
+            two_thresholds=TWO_THRESHOLDS,
+            good_with_contours=sum(p["found"] is True and not p["called"] for p in pictures),
+            called_without=sum(p["found"] is False and p["called"] for p in pictures),
             defect_header=DEFECT_HEADER,
             defects=defect_rows(results),
             found=FOUND,
@@ -117,13 +126,20 @@ def _strip(views: Sequence[np.ndarray], width: int) -> dict[str, Any]:
     return {"jpeg": encoded, "width": strip.width, "height": strip.height}
 
 
+def _plots_of(results: Results) -> Sequence[Callable[[Results], Figure]]:
+    """Curves need good and bad pictures."""
+    return PLOTS if results.counts["good"] and results.counts["bad"] else (histogram_figure,)
+
+
 def _figures(results: Results) -> dict[str, float]:
     """The figures at the top of the page, by their titles."""
     names = ("image_auroc", "detection_rate", "false_alarm_rate", "f1")
     values = {METRICS[name]: getattr(results, name) for name in names}
     if results.pixel is not None:
         values |= {"pixel AUROC": results.pixel.pixel_auroc, "AUPRO": results.pixel.aupro}
-    return values
+    if not results.counts["bad"]:
+        values["AUROC on synthetic defects"] = synthetic_auroc(results)
+    return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
 def _svg(figure: Figure) -> Markup:

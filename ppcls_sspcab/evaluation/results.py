@@ -14,6 +14,7 @@ from ppcls_sspcab.errors import DataError, ModelError
 from ppcls_sspcab.metric.image import (
     Metric,
     accuracy,
+    auroc_interval,
     bootstrap_interval,
     detection_rate,
     f1,
@@ -21,7 +22,7 @@ from ppcls_sspcab.metric.image import (
     false_alarm_rate,
     image_aupr,
     image_auroc,
-    unanimous_interval,
+    rate_interval,
 )
 from ppcls_sspcab.metric.pixel import PixelResults
 
@@ -76,8 +77,8 @@ class Results:
         threshold: the calibrated threshold, in the unit of the scores.
         counts: ``pictures``, ``good``, ``bad``, ``false_alarms`` and ``missed``.
         metrics: further metrics, by registered name.
-        intervals: 95 % stratified bootstrap intervals, by the metric's name; of a rate that is
-            0 or 1, where no resampling can vary, the exact binomial one.
+        intervals: 95 % intervals, by the metric's name: of rates the exact binomial one, of AUROC
+            Newcombe's, of others by stratified bootstrap, NaN where no resampling varies.
         per_defect: by the defect's name, sorted.
         protocol: how the detector came about, as the caller says.
         records: one dict a picture, with the keys ``COLUMNS``.
@@ -215,8 +216,11 @@ def _measure(
 ) -> tuple[float, tuple[float, float]]:
     """A metric and its 95 % interval."""
     value = float(metric(labels, values))
-    if name in RATES and value in (0, 1):
-        return value, unanimous_interval(value, int(np.isin(labels, RATES[name]).sum()))
+    if name in RATES:
+        total = int(np.isin(labels, RATES[name]).sum()) if math.isfinite(value) else 0
+        return value, rate_interval(round(value * total) if total else 0, total)
+    if name == "image_auroc":
+        return value, auroc_interval(value, int(np.sum(labels == 0)), int(np.sum(labels == 1)))
     return value, bootstrap_interval(metric, labels, values, seed)
 
 

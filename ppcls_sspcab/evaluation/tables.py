@@ -18,6 +18,30 @@ PIXEL_TITLES = {
     "pixel_iou": "pixel IoU",
     "pixel_false_alarm_rate": "pixel false-alarm rate",
 }
+# What each metric says, by its title.
+MEANINGS = {
+    "image AUROC": "the chance that a bad picture scores above a good one; needs no threshold",
+    "image AUPR": "the mean share of bad pictures among those above a threshold, over all "
+    "thresholds; it falls with the share of bad test pictures",
+    "F1": "one figure of bad ones found and of those called anomalies that are bad, at the "
+    "threshold in use",
+    "F1, best possible": "F1 at the threshold that suits these very pictures: an upper bound",
+    "false-alarm rate": "the share of good pictures called anomalies",
+    "detection rate": "the share of bad pictures called anomalies",
+    "accuracy": "the share of all pictures called rightly; it depends on how many are bad",
+    "pixel AUROC": "the chance that a marked pixel has a larger map value than one that is not",
+    "AUPRO to 30 %": "the mean overlap of each marked region with what is found, over the "
+    "thresholds that find up to 30 % of the other pixels; small defects count as large ones",
+    "pixel F1": "F1 of pixels at the pixel threshold",
+    "pixel F1, best possible": "F1 of pixels at the threshold that suits these very maps",
+    "pixel IoU": "overlap of found and marked pixels over their union, at the pixel threshold",
+    "pixel false-alarm rate": "the share of the pixels of good pictures above the pixel threshold",
+}
+TWO_THRESHOLDS = (
+    "Whether a part is good is decided by its image score; contours are drawn by the pixel "
+    "threshold, which is set for itself, so that a small share of the pixels of good pictures lies "
+    "above it. So a good part may have contours, and a bad one none."
+)
 METRIC_HEADER = ("metric", "value", "95 % interval")
 DEFECT_HEADER = ("defect", "pictures", "detected", "rate", "95 %", "image AUROC", "95 %")
 
@@ -35,6 +59,7 @@ def to_markdown(results: Results) -> str:
         f"# {results.category or 'Results'}",
         summary(results),
         markdown_table(METRIC_HEADER, metric_rows(results)),
+        "\n".join(f"* {title}: {text}" for title, text in meanings(results)),
     ]
     if results.per_defect:
         blocks.append(markdown_table(DEFECT_HEADER, defect_rows(results)))
@@ -45,26 +70,75 @@ def to_markdown(results: Results) -> str:
 
 
 def summary(results: Results) -> str:
-    """What was measured and what went wrong, in two sentences."""
+    """What was measured and what went wrong, in a few sentences."""
     counts = results.counts
+    if not (counts["good"] and counts["bad"]):
+        return _summary_of_one_kind(results)
+    unfit = results.pixel.pixel_counts["unfit_masks"] if results.pixel is not None else 0
+    left_out = (
+        f" {unfit} bad pictures with an unfit mask are left out of the pixel metrics; the log "
+        "names them."
+    )
     return (
         f"{counts['pictures']} test pictures, {counts['good']} good and {counts['bad']} bad. "
         f"At the threshold {results.threshold:.5g}: {counts['false_alarms']} good called "
-        f"anomalies, {counts['missed']} bad missed."
+        f"anomalies, {counts['missed']} bad missed." + left_out * bool(unfit)
+    )
+
+
+def meanings(results: Results) -> list[tuple[str, str]]:
+    """Title and meaning of each metric of :func:`metric_rows` that is the project's own."""
+    titles = [title for title, *_ in metric_rows(results)]
+    return [(title, MEANINGS[title]) for title in titles if title in MEANINGS]
+
+
+def _summary_of_one_kind(results: Results) -> str:
+    """What is known, and what is not, where all test pictures are good, or all bad."""
+    counts = results.counts
+    if counts["good"]:
+        low, high = results.intervals["false_alarm_rate"]
+        return (
+            f"{counts['good']} test pictures, all good. At the threshold {results.threshold:.5g}: "
+            f"{counts['false_alarms']} called anomalies (95 %: {low:.1%} to {high:.1%} of new good "
+            "pictures). How many defects are found is not known, as there is no bad picture."
+            + _on_synthetic_defects(results)
+        )
+    return (
+        f"{counts['bad']} test pictures, all bad. At the threshold {results.threshold:.5g}: "
+        f"{counts['missed']} missed. How many good parts are called anomalies is not known, as "
+        "there is no good picture."
+    )
+
+
+def synthetic_auroc(results: Results) -> float:
+    """AUROC of the image score on synthetic defects, by the protocol; NaN if it is not there."""
+    found = results.protocol.get("image_score_auroc_on_synthetic_defects") or {}
+    return float(found.get(results.protocol.get("image_score"), math.nan))
+
+
+def _on_synthetic_defects(results: Results) -> str:
+    value = synthetic_auroc(results)
+    if math.isnan(value):
+        return ""
+    return (
+        f" On synthetic defects, made from held-out good pictures, its AUROC is {value:.3f}; real "
+        "ones may be harder."
     )
 
 
 def metric_rows(results: Results) -> list[tuple[str, str, str]]:
-    """Title, value and 95 % interval of every metric, as texts."""
+    """Title, value and 95 % interval of every metric that has a meaning, as texts."""
     values = {name: getattr(results, name) for name in METRICS} | results.metrics
     rows = [
         (METRICS.get(name, name), number(value), interval(results.intervals[name]))
         for name, value in values.items()
+        if not math.isnan(value)
     ]
     if results.pixel is not None:
         rows += [
             (title, number(getattr(results.pixel, name)), UNKNOWN)
             for name, title in PIXEL_TITLES.items()
+            if not math.isnan(getattr(results.pixel, name))
         ]
     return rows
 

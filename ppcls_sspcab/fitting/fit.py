@@ -30,10 +30,13 @@ from ppcls_sspcab.fitting.run import (
     stored_parts,
 )
 from ppcls_sspcab.fitting.validation import chosen_score, compare_scores
+from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.image.sources import find_pictures
 
 # Pixels of each picture that calibrate the map, evenly spread: neighbours are nearly equal.
 CALIBRATION_PIXELS = 4096
+
+KINDS = ("good", "bad")  # of Threshold.validation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +101,7 @@ def fit_detector(
             section = candidate_sections(config)[list(aurocs).index(chosen)]
             detector.image_score, parts = detector.image_score.candidates(parts)[chosen]
         good_scores = combine(detector.image_score, parts)
-        calibration = _calibrate(detector, threshold, config, good_scores)
+        calibration = _calibrate(detector, threshold, config, good_scores, train.preprocess)
     scaled = bool(aurocs) or detector.image_score.uses_held_out
     calibration = _weakened(calibration, held_out is None, scaled)
     pixel_calibration = _calibrate_pixels(pixels, config, len(parts))
@@ -146,21 +149,27 @@ def _weakened(calibration: Calibration, folded: bool, scaled: bool) -> Calibrati
 
 
 def _calibrate(
-    detector: Detector, method: Threshold, config: Config, good_scores: np.ndarray
+    detector: Detector,
+    method: Threshold,
+    config: Config,
+    good_scores: np.ndarray,
+    preprocess: Preprocess,
 ) -> Calibration:
     validation = config.Threshold.validation
     if validation is None:
         return method.calibrate(good_scores)
     return method.calibrate(
-        *(_scores_of(validation[kind], kind, detector, config) for kind in ("good", "bad"))
+        *(_scores_of(validation[kind], kind, detector, config, preprocess) for kind in KINDS)
     )
 
 
-def _scores_of(folder: str, kind: str, detector: Detector, config: Config) -> np.ndarray:
+def _scores_of(
+    folder: str, kind: str, detector: Detector, config: Config, preprocess: Preprocess
+) -> np.ndarray:
     """Image scores [N] of the pictures that a folder, file, glob or list stands for."""
     label = int(kind == "bad")
     samples = [Sample(path, label, kind, None, "validation") for path in find_pictures([folder])]
-    store = build_store(config, samples, f"reading {kind}")
+    store = build_store(config, samples, f"reading {kind}", preprocess)
     store = changed(store, config, VALIDATION_KEYS[label])
     batch_size = config.DataLoader.Eval.sampler.batch_size
     return stored_image_scores(detector, store, batch_size, f"scoring {kind}")

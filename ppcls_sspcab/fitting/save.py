@@ -52,7 +52,7 @@ def save_detector(
     protocol = _protocol(config, pictures, progress) | fit_protocol(fitted, config, pictures)
     detector.card = DetectorCard(
         arch=without_weights(config.Arch),
-        preprocess=config.Preprocess,
+        preprocess=pictures.train.preprocess,
         category=config.Global.category,
         protocol=protocol,
         **fitted_sections(fitted, config),

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ppcls_sspcab.errors import ConfigError, did_you_mean
-from ppcls_sspcab.image.decode import Source, decode
+from ppcls_sspcab.image.decode import FULL_WHITE, Source, White, decode
 from ppcls_sspcab.image.sources import as_pictures
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "area"]
@@ -38,6 +38,10 @@ class Preprocess:
             with it, as Pillow's do ("area" is Pillow's BOX).
         mean: per channel R, G, B, in units of 0..1.
         std: likewise, above 0.
+        white: of grey pictures of more than 8 bits: the value that becomes 255, 1..65535, as larger
+            ones do; ``full``: 65535; ``auto``: the largest value of 8, 10, 12, 14 or 16 bits, by
+            the good pictures that are trained on. If none of them has more than 8 bits it stays
+            ``auto``, and such a picture is refused.
 
     Raises:
         ConfigError: a value out of range, with the field's name as its key.
@@ -47,6 +51,7 @@ class Preprocess:
     interpolation: Interpolation = "bilinear"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    white: White = "auto"
 
     def __post_init__(self) -> None:
         size = _numbers(self.image_size, 2, "image_size", "two whole numbers: height, width")
@@ -61,6 +66,12 @@ class Preprocess:
             raise ConfigError("mean", f"must lie in 0..1 (not 0..255), not {mean}")
         if not all(0 < value <= 1 for value in std):
             raise ConfigError("std", f"must lie above 0 and at most at 1 (not 0..255), not {std}")
+        if self.white not in ("auto", "full") and not (
+            type(self.white) is int and 1 <= self.white <= FULL_WHITE
+        ):
+            raise ConfigError(
+                "white", f"must be auto, full or a whole number in 1..65535, not {self.white!r}"
+            )
         object.__setattr__(self, "image_size", tuple(int(value) for value in size))
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "std", std)
@@ -79,7 +90,7 @@ class Preprocess:
         Raises:
             ImageError: as :func:`decode`.
         """
-        return self.resize(decode(source))
+        return self.resize(decode(source, self.white))
 
     def normalize(self, images: np.ndarray) -> np.ndarray:
         """Maps uint8 [N, h, w, 3] to float32 [N, 3, h, w]: (x / 255 - mean) / std."""

@@ -77,8 +77,12 @@ def detection_rate(labels: np.ndarray, scores: np.ndarray, threshold: float) -> 
 
 
 def accuracy(labels: np.ndarray, scores: np.ndarray, threshold: float) -> Any:
-    """Share of all pictures that ``score > threshold`` puts on the right side."""
+    """Share of all pictures that ``score > threshold`` puts on the right side; NaN without both
+    kinds: of good ones alone it would be the false-alarm rate under a better name.
+    """
     bad, scores = _parts(labels, scores)
+    if bad.all() or not bad.any():
+        return _value(np.full(scores.shape[:-1], np.nan))
     return _share((scores > threshold) == bad)
 
 
@@ -94,8 +98,8 @@ def bootstrap_interval(
     """Percentile bootstrap interval (Efron 1979), with good and bad pictures drawn separately.
 
     It says how much the metric would vary with other test pictures of the same kind. Where every
-    sample agrees (a perfect AUROC, a rate of 0) its width is 0: that is no certainty, and for
-    rates :func:`unanimous_interval` says more.
+    sample agrees (F1 of 1) that is no certainty, and both bounds are NaN. For rates
+    :func:`rate_interval` and for AUROC :func:`auroc_interval` know how few pictures there are.
 
     Args:
         metric: takes ``labels`` [N] and ``scores`` [B, N], as those of this file do.
@@ -106,7 +110,9 @@ def bootstrap_interval(
 
 
 def quantiles(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The bounds between which the middle ``level`` of resampled values lies."""
+    """The bounds between which the middle ``level`` of resampled values lies; NaN if all agree."""
+    if not values.min() < values.max():
+        return np.nan, np.nan
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -125,13 +131,43 @@ def bootstrap_values(
     return np.asarray(metric(bad.astype(np.int64), scores[drawn]), np.float64)
 
 
-def unanimous_interval(rate: float, count: int, level: float = 0.95) -> tuple[float, float]:
-    """Exact interval (Clopper and Pearson 1934) of a rate of 0 or 1 seen in ``count`` pictures.
+def rate_interval(count: int, total: int, level: float = 0.95) -> tuple[float, float]:
+    """Exact interval (Clopper and Pearson 1934) of a rate that was seen as ``count`` of ``total``.
 
-    No false alarm in 20 pictures still allows a rate of 0.17.
+    No false alarm in 20 pictures still allows a rate of 0.17. NaN without pictures.
     """
-    reach = 1 - ((1 - level) / 2) ** (1 / count)
-    return (0.0, reach) if rate == 0 else (1 - reach, 1.0)
+    from scipy.stats import beta
+
+    if not total:
+        return np.nan, np.nan
+    tail = (1 - level) / 2
+    low = beta.ppf(tail, count, total - count + 1) if count else 0.0
+    high = beta.ppf(1 - tail, count + 1, total - count) if count < total else 1.0
+    return float(low), float(high)
+
+
+def auroc_interval(value: float, good: int, bad: int, level: float = 0.95) -> tuple[float, float]:
+    """Interval of an AUROC of so many pictures (Newcombe 2006, method 5), NaN without both kinds.
+
+    It holds every AUROC from which ``value`` is not further than chance explains. So 1.000 on few
+    pictures is no certainty: of 12 good and 8 bad ones it allows 0.79.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import norm
+
+    if not good or not bad:
+        return np.nan, np.nan
+    reach = norm.ppf((1 + level) / 2)
+
+    def surplus(true: float) -> float:
+        spread = (1 - true) / (2 - true) + true / (1 + true)
+        variance = true * (1 - true) / (good * bad) * (1 + ((good + bad) / 2 - 1) * spread)
+        return float(abs(value - true) - reach * np.sqrt(variance))
+
+    # At 0 and 1 nothing varies: the bound lies beyond that root.
+    low = brentq(surplus, 0.0, min(value, 1 - 1e-9)) if value > 0 else 0.0
+    high = brentq(surplus, max(value, 1e-9), 1.0) if value < 1 else 1.0
+    return float(low), float(high)
 
 
 def _parts(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -29,7 +29,8 @@ class PixelResults:
         pixel_false_alarm_rate: share of the pixels of good pictures above the calibrated
             threshold; in bad ones no one can say where the defect ends.
         pixel_counts: ``pictures`` that were measured, ``without_mask`` that were not (bad
-            pictures whose pixels nobody marked), ``regions``.
+            pictures whose pixels nobody marked), ``unfit_masks`` that were not because their mask
+            cannot be theirs, ``regions``.
     """
 
     pixel_auroc: float
@@ -56,21 +57,22 @@ class PixelMeter:
         self._regions = np.zeros(STEPS)
         self._hits = self._alarms = 0
         self._false_alarms = self._seen = 0  # pixels of good pictures: above the threshold, all
-        self._counts = {"pictures": 0, "without_mask": 0, "regions": 0}
+        self._counts = {"pictures": 0, "without_mask": 0, "unfit_masks": 0, "regions": 0}
 
-    def add(self, anomaly_map: np.ndarray, mask: np.ndarray | None) -> None:
+    def add(self, anomaly_map: np.ndarray, mask: np.ndarray | None, unfit: bool = False) -> None:
         """Counts one picture.
 
         Args:
             anomaly_map: float [H, W] in [0, 1], larger is worse.
             mask: bool [H, W], the defect's pixels, all False for a good picture; None for a bad
                 picture whose pixels nobody marked: it is left out.
+            unfit: the picture has a mask, which cannot be its own.
 
         Raises:
             ValueError: shapes that differ, or map values outside [0, 1].
         """
         if mask is None:
-            self._counts["without_mask"] += 1
+            self._counts["unfit_masks" if unfit else "without_mask"] += 1
             return
         if mask.shape != anomaly_map.shape:
             raise ValueError(f"map {list(anomaly_map.shape)} and mask {list(mask.shape)} differ")

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from ppcls_sspcab.errors import UserError
+from ppcls_sspcab.image.batches import Record
+from ppcls_sspcab.image.maps import MapWriter
 from ppcls_sspcab.image.sources import find_pictures
-from ppcls_sspcab.result import Result, opened, write_records
+from ppcls_sspcab.result import (
+    ANOMALY_FOUND,
+    UNJUDGED,
+    Result,
+    Verdicts,
+    exit_code,
+    opened,
+    threshold_option,
+    write_records,
+)
 from ppcls_sspcab.runtime.predictor import Predictor
 from ppcls_sspcab.utils.program import run_program
-
-ANOMALY_FOUND = 3
 
 
 def main(arguments: Sequence[str] | None = None, backend: str = "auto") -> int:
@@ -21,14 +32,20 @@ def main(arguments: Sequence[str] | None = None, backend: str = "auto") -> int:
         backend: default of ``--backend``.
 
     Returns:
-        the exit code: 3 if an anomaly is found and ``--fail-on-anomaly`` given, else that of
-        :func:`ppcls_sspcab.utils.program.run_program`.
+        the exit code: with ``--fail-on-anomaly`` that of :func:`ppcls_sspcab.result.exit_code`,
+        else that of :func:`ppcls_sspcab.utils.program.run_program`.
     """
-    return run_program(lambda: _predict(_parser(backend).parse_args(arguments)))
+
+    def run() -> int:
+        options = _parser(backend).parse_args(arguments)
+        return exit_code(lambda: _predict(options), options.fail_on_anomaly)
+
+    return run_program(run)
 
 
-def _predict(options: argparse.Namespace) -> int:
-    paths = find_pictures(options.inputs)
+def _predict(options: argparse.Namespace) -> Verdicts:
+    folder = options.save_maps
+    paths = find_pictures(options.inputs, without=[Path(folder)] if folder else [])
     predictor = Predictor(
         options.model,
         options.backend,
@@ -38,12 +55,30 @@ def _predict(options: argparse.Namespace) -> int:
         options.onednn == "True",
         options.precision,
     )
-    found = False
+    maps = _map_writer(predictor, folder, paths) if folder else None
+    verdicts = Verdicts()
     with opened(options.output) as stream:
         records = predictor.stream(paths, options.batch_size)
+        if maps is not None:
+            records = _with_maps(records, maps)
         for record in write_records(records, stream, options.format):
-            found |= isinstance(record, Result) and record.is_anomaly
-    return ANOMALY_FOUND if found and options.fail_on_anomaly else 0
+            verdicts.add(record)
+    return verdicts
+
+
+def _map_writer(predictor: Predictor, folder: str, paths: Sequence[str]) -> MapWriter:
+    if "map" not in predictor.card.outputs:
+        raise UserError(
+            "--save-maps: this model makes no maps: train its detector with Localize, and export it"
+        )
+    return MapWriter(folder, paths, predictor.card.preprocess.white)
+
+
+def _with_maps(records: Iterator[Record], maps: MapWriter) -> Iterator[Record]:
+    for record in records:
+        if isinstance(record, Result) and record.map is not None:
+            maps.write(record.path, record.map)
+        yield record
 
 
 def _parser(backend: str) -> argparse.ArgumentParser:
@@ -63,11 +98,16 @@ def _parser(backend: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--threads", type=_positive, help="default: all physical cores")
     parser.add_argument("--batch-size", type=_positive, default=8)
-    parser.add_argument("--threshold", type=float, help="instead of the calibrated threshold")
+    parser.add_argument("--threshold", type=threshold_option, help="instead of the calibrated one")
     parser.add_argument("--output", help="file for the records; default: standard output")
     parser.add_argument("--format", choices=["jsonl", "csv"], default="jsonl")
     parser.add_argument(
-        "--fail-on-anomaly", action="store_true", help=f"exit code {ANOMALY_FOUND} if any is found"
+        "--save-maps", metavar="DIR", help="write overlay, contour and 16-bit map of each picture"
+    )
+    parser.add_argument(
+        "--fail-on-anomaly",
+        action="store_true",
+        help=f"exit code {ANOMALY_FOUND} if any is found, {UNJUDGED} if a picture cannot be judged",
     )
     return parser
 

@@ -17,7 +17,7 @@ from ppcls_sspcab.image.batches import judge_pictures
 from ppcls_sspcab.image.decode import Source
 from ppcls_sspcab.image.sources import as_pictures
 from ppcls_sspcab.paths import INT8_FILE, ONNX_FILE, PADDLE_FILES
-from ppcls_sspcab.result import Failure, Result, judge, normalized, without_map
+from ppcls_sspcab.result import Failure, Result, check_threshold, judge, normalized, without_map
 from ppcls_sspcab.runtime.card import InferenceCard
 from ppcls_sspcab.runtime.networks import Network, OnnxNetwork, PaddleNetwork
 
@@ -47,6 +47,7 @@ class Predictor:
     Raises:
         ModelError: a missing, changed or unreadable file.
         UserError: the runtime is not installed, or has no such device or precision.
+        ValueError: a threshold that is no finite number.
     """
 
     def __init__(
@@ -60,7 +61,9 @@ class Predictor:
         precision: Literal["fp32", "int8"] = "fp32",
     ) -> None:
         self.card = InferenceCard.read(model_dir)
-        self.threshold = self.card.threshold if threshold is None else float(threshold)
+        self.threshold = float(
+            check_threshold(self.card.threshold if threshold is None else threshold)
+        )
         if backend == "auto":
             backend = "onnx" if precision == "int8" else _choose(self.card)
         self.backend = backend

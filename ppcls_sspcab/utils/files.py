@@ -167,7 +167,7 @@ def _beside(target: Path, make: Callable[..., Any]) -> Path | None:
 
     What killed processes left there of the same target is removed.
     """
-    prefix = f".{target.stem[:100]}-"
+    prefix = f".{target.stem[:50]}-"  # of up to four bytes a character
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         made = _made(make, target.parent, prefix)
@@ -302,7 +302,9 @@ def _took_place(new: Path, target: Path) -> bool:
     if not target.exists():
         new.rename(target)
     elif not _exchange(new, target):
-        old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-", suffix=".old"))
+        old = Path(
+            tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name[:50]}-", suffix=".old")
+        )
         if not _replaced(target, old / target.name):
             old.rmdir()
             return False

@@ -52,12 +52,12 @@ def run_program(program: Callable[[], int]) -> int:
         return INTERRUPTED
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _reader_has_gone():
-            _discard_output()
+            discard_output()
             return 0
         reason = why_not_written(error)
         if reason is None:
             raise
-        _discard_output()
+        discard_output()
         return _failed(f"{error.filename or 'standard output'}: cannot be written: {reason}")
 
 
@@ -138,7 +138,7 @@ def _reader_has_gone() -> bool:
     return False
 
 
-def _discard_output() -> None:
-    """What Python would still flush at its end goes nowhere."""
+def discard_output() -> None:
+    """What Python would still flush to standard output at its end goes nowhere."""
     with suppress(AttributeError, OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -66,14 +66,18 @@ def test_train_eval_and_predict_as_a_user_does(
 
 @pytest.mark.slow
 def test_the_exit_code_tells_of_anomalies(
-    trained: Path, demo_root: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, demo_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     category = load_config(trained).folder.root.name
     words = ["predict", "-c", str(trained), str(demo_root / category / "train" / "good")]
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
     capsys.readouterr()
     assert main([*words, "--threshold", "-1", "--fail-on-anomaly"]) == 3
     assert main([*words, "--threshold", "-1", "--format", "csv"]) == 0
     assert main([*words, "--threshold", "1e9", "--fail-on-anomaly"]) == 0
+    assert main([*words, str(broken), "--threshold", "1e9", "--fail-on-anomaly"]) == 4
+    assert main([*words, str(broken), "--threshold", "1e9"]) == 0
     assert "path,score,normalized_score,threshold,is_anomaly" in capsys.readouterr().out
 
 

@@ -14,7 +14,7 @@ from paddle import nn
 
 from ppcls_sspcab.cli.main import main
 from ppcls_sspcab.engine.trainer import Trainer
-from ppcls_sspcab.errors import UserError
+from ppcls_sspcab.errors import OutputError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SHIPPED = sorted(CONFIGS.rglob("*.yaml"))
@@ -53,7 +53,7 @@ class TinyBlock(nn.Layer):
         return self.conv1(x)
 
 
-class Accepted(UserError):
+class Accepted(OutputError):  # which ends a run of several categories at once
     """Raised where training would begin."""
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import layout_fixtures as fixtures
+import numpy as np
 import pytest
+from PIL import Image
 
 from ppcls_sspcab.cli.main import main
 
@@ -70,7 +73,7 @@ def test_a_set_without_masks_is_not_wrong(tmp_path: Path, capsys: Capture) -> No
         fixtures.picture(tmp_path / f"part/{name}.png")
     assert main(["data", "check", str(tmp_path), "--dataset", "FolderDataset"]) == 0
     said = capsys.readouterr().out
-    assert "note: no bad pictures to test on" in said and "evenly spread" in said
+    assert "note: no bad pictures to test on" in said and "by the hash of their names" in said
 
 
 def test_unknown_names_are_one_line(tmp_path: Path, capsys: Capture) -> None:
@@ -88,3 +91,58 @@ def test_it_loads_no_paddle(tmp_path: Path) -> None:
         f"code = main(['data', 'check', {str(root)!r}]); sys.exit(code or 'paddle' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def noise(path: Path, seed: int, size: tuple[int, int] = (40, 30), grey: bool = False) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    low = np.random.default_rng(seed).integers(0, 256, (5, 5, 3)).astype(np.uint8)
+    picture = Image.fromarray(low).resize(size, Image.Resampling.BICUBIC)
+    (picture.convert("L") if grey else picture).save(path)
+    return path
+
+
+def test_it_says_what_does_not_go_together(tmp_path: Path, capsys: Capture) -> None:
+    part = tmp_path / "part"
+    train = [noise(part / f"train/good/{number}.png", number) for number in range(8)]
+    for number in range(20, 24):
+        noise(part / f"test/good/{number}.png", number)
+    noise(part / "test/dent/0.png", 30)
+    assert main(["data", "check", str(tmp_path)]) == 0
+    calm = capsys.readouterr().out
+    assert calm.count("note:") == 1 and "no bad picture has a mask" in calm
+
+    grey = noise(part / "train/good/grey.png", 40, grey=True)
+    wide = noise(part / "test/good/wide.png", 41, size=(60, 30))
+    shutil.copy(train[2], part / "test/good/copy.png")
+    shutil.copy(train[3], part / "train/good/again.png")
+    with Image.open(train[1]) as read:
+        read.save(part / "test/good/near.jpg", quality=90)
+    assert main(["data", "check", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    for text in (
+        f"1 x grey pictures among coloured ones: {grey}",
+        f"another shape than most (all are stretched to one): {wide} (60x30)",
+        "1 x sizes of pictures that are tested and never trained on: 60x30 (1)",
+        f"1 x test pictures that are in train too: figures will be too good: "
+        f"{part}/test/good/copy.png = {train[2]}",
+        f"1 x pictures that are in train twice: {part}/train/good/again.png = {train[3]}",
+        f"1 x test pictures that nearly equal one in train: figures may be too good: "
+        f"{part}/test/good/near.jpg = {train[1]}",
+    ):
+        assert text in said, text
+
+    shutil.copy(train[4], part / "test/dent/1.png")
+    assert main(["data", "check", str(tmp_path)]) == 2
+    said = capsys.readouterr().out
+    assert f"WRONG: 1 x pictures that are good and bad at once\n    {train[4]} = " in said
+
+
+def test_it_finds_the_folder_of_bad_pictures(tmp_path: Path, capsys: Capture) -> None:
+    for number in range(6):
+        noise(tmp_path / f"part/good/{number}.png", number)
+    (tmp_path / "part/bad").mkdir()
+    assert main(["data", "check", str(tmp_path)]) == 0
+    assert "no bad pictures to test on" in capsys.readouterr().out
+    (tmp_path / "part/bad/9.png").write_bytes(b"no picture")
+    assert main(["data", "check", str(tmp_path)]) == 2
+    assert "bad/9.png: is no picture" in capsys.readouterr().out

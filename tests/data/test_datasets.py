@@ -1,5 +1,6 @@
 """What the three data sets list, and what they say when something is wrong."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 from ppcls_sspcab.data.datasets.csv_list import ListDataset
 from ppcls_sspcab.data.datasets.folder import FolderDataset
 from ppcls_sspcab.data.datasets.mvtec import MVTecDataset
-from ppcls_sspcab.data.masks import load_mask
+from ppcls_sspcab.data.masks import true_mask
 from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.split import held_out
 from ppcls_sspcab.errors import DataError
@@ -93,18 +94,19 @@ def test_mvtec_missing_train_good_and_no_categories(tmp_path):
         MVTecDataset.categories(str(tmp_path))
 
 
-def test_load_mask(tmp_path):
+def test_true_mask(tmp_path):
     values = np.zeros((4, 6), np.uint8)
     values[:2, :3] = 1
-    sample = Sample("x.png", 1, "dent", str(picture(tmp_path / "m.png", values)), "test")
-    same = load_mask(sample, (4, 6))
+    mask = str(picture(tmp_path / "m.png", values))
+    sample = Sample(mask, 1, "dent", mask, "test")
+    same = true_mask(sample, (4, 6))
     np.testing.assert_array_equal(same, values > 0)
     assert same.dtype == bool
     np.testing.assert_array_equal(
-        load_mask(sample, (8, 12)), np.repeat(np.repeat(values > 0, 2, 0), 2, 1)
+        true_mask(sample, (8, 12)), np.repeat(np.repeat(values > 0, 2, 0), 2, 1)
     )
-    assert load_mask(Sample("x.png", 1, "dent", None, "test"), (4, 6)) is None
-    good = load_mask(Sample("x.png", 0, "good", None, "test"), (4, 6))
+    assert true_mask(Sample("x.png", 1, "dent", None, "test"), (4, 6)) is None
+    good = true_mask(Sample("x.png", 0, "good", None, "test"), (4, 6))
     assert good.shape == (4, 6) and not good.any()
 
 
@@ -112,13 +114,15 @@ def test_folder_of_good_pictures_is_enough(tmp_path):
     for index in range(10):
         picture(tmp_path / "part/good" / f"{index}.png")
     dataset = FolderDataset(str(tmp_path), "part")
-    assert names(dataset.test) == ["4.png", "9.png"]
+    assert len(dataset.test) == 2
+    moved = shutil.copytree(tmp_path / "part", tmp_path / "other" / "part")
+    assert names(FolderDataset(str(moved.parent), "part").test) == names(dataset.test)
     assert not set(names(dataset.train)) & set(names(dataset.test))
     assert len(dataset.train) == 8
     assert "of 10 good pictures 2" in dataset.split_note
     whole = FolderDataset(str(tmp_path), "part", test_share=0.0)
     assert len(whole.train) == 10 and whole.test == []
-    assert FolderDataset.categories(str(tmp_path)) == ["part"]
+    assert FolderDataset.categories(str(moved.parent)) == ["part"]
 
 
 def test_folder_with_everything(tmp_path):
@@ -170,9 +174,24 @@ def test_folder_mask_that_fits_two_pictures(tmp_path):
 @pytest.mark.parametrize("count", range(12))
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.9])
 def test_held_out_leaves_two_and_takes_the_share(count, share):
-    marks = held_out(count, share)
+    marks = held_out([str(number) for number in range(count)], share)
     assert len(marks) == count
     assert sum(marks) == min(int(count * share + 1e-9), max(0, count - 2))
+
+
+@pytest.mark.parametrize("period", [2, 3, 4, 5, 10])
+def test_cameras_that_take_turns_are_all_trained_on_and_tested(period):
+    """Of 200 pictures by cameras in turn a fifth is tested: near a fifth of each camera's."""
+    marks = np.array(held_out([f"{number:04d}.png" for number in range(200)], 0.2))
+    shares = [marks[camera::period].mean() for camera in range(period)]
+    assert min(shares) > 0 and max(shares) < 0.5
+
+
+def test_hardly_a_picture_changes_sides_when_some_are_added():
+    names = [f"{number:04d}.png" for number in range(200)]
+    before = held_out(names, 0.2)
+    after = dict(zip([*names, *"abcdefghij"], held_out([*names, *"abcdefghij"], 0.2), strict=True))
+    assert sum(after[name] != mark for name, mark in zip(names, before, strict=True)) <= 5
 
 
 @pytest.fixture
@@ -245,3 +264,36 @@ def test_list_that_is_no_text(listed):
 
 def test_registered():
     assert {"MVTecDataset", "FolderDataset", "ListDataset"} <= set(DATASETS.names())
+
+
+def test_subfolders_of_a_kind_belong_to_it(tmp_path):
+    """A day's or a camera's pictures in a folder of their own are trained on and tested, too."""
+    part = tmp_path / "part"
+    for day in ("monday", "tuesday"):
+        for index in range(3):
+            picture(part / f"train/good/{day}/{index}.png")
+            picture(part / f"test/dent/{day}/{index}.png")
+            picture(part / f"ground_truth/dent/{day}/{index}_mask.png")
+            picture(part / f"good/{day}/{index}.png")
+            picture(part / f"bad/dent/{day}/{index}.png")
+    dataset = MVTecDataset(str(tmp_path), "part")
+    assert len(dataset.train) == len(dataset.test) == 6
+    for sample in dataset.test:
+        assert sample.defect == "dent"
+        below = Path(sample.path).relative_to(part / "test").with_suffix("")
+        assert sample.mask_path == f"{part}/ground_truth/{below}_mask.png"
+    folders = FolderDataset(str(tmp_path), "part", test_share=0.0)
+    assert len(folders.train) == 6
+    assert [sample.defect for sample in folders.test] == ["dent"] * 6
+
+
+def test_a_category_that_is_its_own_good_folder_takes_no_subfolder(tmp_path):
+    for name in ("0.png", "1.png", "2.png", "bad/3.png", "unknown/4.png"):
+        picture(tmp_path / "part" / name)
+    dataset = FolderDataset(str(tmp_path), "part", good_dir=".", test_share=0.0)
+    assert [Path(sample.path).name for sample in dataset.train] == ["0.png", "1.png", "2.png"]
+    assert [Path(sample.path).name for sample in dataset.test] == ["3.png"]
+    nested = FolderDataset(str(tmp_path / ".."), tmp_path.name, good_dir="part", bad_dir="part/bad")
+    names = [Path(sample.path).name for sample in nested.train + nested.test]
+    assert sorted(names) == ["0.png", "1.png", "2.png", "3.png", "4.png"]
+    assert [sample.label for sample in nested.test if "3.png" in sample.path] == [1]

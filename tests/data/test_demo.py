@@ -6,7 +6,7 @@ import pytest
 from ppcls_sspcab.cli.main import main
 from ppcls_sspcab.data.datasets.mvtec import MVTecDataset
 from ppcls_sspcab.data.generated import CATEGORIES, DEFECTS, generate_demo, render
-from ppcls_sspcab.data.masks import load_mask
+from ppcls_sspcab.data.masks import true_mask
 from ppcls_sspcab.errors import DataError
 from ppcls_sspcab.image.decode import decode
 
@@ -49,7 +49,7 @@ def test_reads_as_mvtec_with_masks(tmp_path):
         assert decode(dataset.train[0].path).shape == (32, 32, 3)
         for sample in dataset.test:
             assert (sample.mask_path is not None) == (sample.label == 1)
-            assert load_mask(sample, (32, 32)).any() == (sample.label == 1)
+            assert true_mask(sample, (32, 32)).any() == (sample.label == 1)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ppcls_sspcab.data.datasets.layouts import LAYOUTS, layout_of
-from ppcls_sspcab.data.masks import load_mask, true_mask, whole_mask
+from ppcls_sspcab.data.masks import true_mask, whole_mask
 from ppcls_sspcab.errors import DataError
 from ppcls_sspcab.registry import DATASETS
 
@@ -132,7 +132,7 @@ def test_loco_unites_the_masks_of_a_picture(tmp_path: Path) -> None:
     found = whole_mask(sample)
     assert found is not None
     np.testing.assert_array_equal(found, expected)
-    larger = load_mask(sample, (SHAPE[0] * 2, SHAPE[1] * 2))
+    larger = true_mask(sample, (SHAPE[0] * 2, SHAPE[1] * 2))
     assert larger is not None
     np.testing.assert_array_equal(larger, expected.repeat(2, 0).repeat(2, 1))
 

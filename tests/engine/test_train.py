@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -201,3 +202,26 @@ def test_mixed_precision_trains_to_nearly_the_same_first_loss(
         with table.open() as file:
             losses.append(float(next(csv.DictReader(file))["CELoss"]))
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+def test_a_category_that_fails_does_not_keep_the_others_from_their_turn(
+    tiny_yaml: Path, demo_root: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(demo_root, data)
+    for name in ("empty", "__MACOSX"):
+        (data / name / "train" / "good").mkdir(parents=True)
+    (data / "__MACOSX" / "train" / "good" / "._000.png").write_bytes(b"attributes")
+    untrained = ("Global.category=all", "Global.epochs=0", "Localize=null")
+    config = load_config(tiny_yaml, [*untrained, f"Global.data_root={data}"])
+    said = r"1 of 3 categories failed: empty; the others are done; empty: .*no good pictures"
+    with pytest.raises(UserError, match=said):
+        Engine(config, "train").train()
+    output = Path(config.Global.output_dir)
+    categories = sorted(path.name for path in demo_root.iterdir())
+    trained = sorted(path.parent.name for path in output.glob("*/detector.safetensors"))
+    assert trained == categories
+    with pytest.raises(UserError, match="1 of 3 categories failed: empty"):
+        Engine(config, "eval").eval()
+    table = (output / "results.md").read_text(encoding="utf-8")
+    assert all(f"| {category} " in table for category in categories)

@@ -65,6 +65,8 @@ def test_all_plots_are_written(case, tmp_path):
         results(defects, count), embeddings(count), RunFolder(str(tmp_path), "part")
     )
     names = ["embedding_tsne.png", "roc.png", "score_histogram.png"]
+    if len({defect == "good" for defect in defects}) == 1:  # no curve of one kind
+        names.remove("roc.png")
     assert sorted(path.name for path in paths) == names
     assert sorted(path.name for path in (tmp_path / "part" / "plots").iterdir()) == names
     for path in paths:

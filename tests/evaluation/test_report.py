@@ -191,6 +191,38 @@ def test_it_has_curves_tables_and_protocol(browser: Browser, page: Path) -> None
     assert browser.run("return document.images.length") == 24
 
 
+def test_contours_against_the_verdict_are_explained_at_the_picture(
+    browser: Browser, page: Path
+) -> None:
+    """The missed one has a contour, and the false alarm has none."""
+    browser.open(page, 1280, 900)
+    shown = cards(browser)
+    assert "no pixel is above the pixel threshold" in shown[0]
+    assert "contours are by the pixel threshold" in shown[1]
+    assert sum("pixel threshold" in text for text in shown) == 2
+    text = " ".join(browser.run("return document.body.innerText").split())
+    assert "1 of those called good have contours, and 1 of those called anomalies have none" in text
+
+
+def test_metrics_are_explained_where_they_stand(browser: Browser, page: Path) -> None:
+    browser.open(page, 1280, 900)
+    rows, explained = (
+        browser.run(f"return [...document.querySelectorAll('{where}')].map(e => e.innerText)")
+        for where in ("h2 + .table tbody tr td:first-child", ".meaning b")
+    )
+    assert len(explained) >= 13 and set(explained) <= set(rows)
+
+
+def test_a_picture_can_be_enlarged_by_mouse_and_keyboard(browser: Browser, page: Path) -> None:
+    browser.open(page, 1280, 900)
+    browser.run("document.querySelector('.card button').click()")
+    width = "return document.querySelector('dialog[open] img').clientWidth"
+    assert browser.run(width) > 2 * browser.run("return document.images[0].clientWidth")
+    browser.run("document.querySelector('dialog').click()")
+    assert browser.run("return document.querySelector('dialog[open]')") is None
+    assert browser.run("return document.images.length") == 24
+
+
 def test_it_asks_no_network(browser: Browser, page: Path) -> None:
     browser.open(page, 1280, 900)
     asked = browser.run("return performance.getEntriesByType('resource').map(e => e.name)")

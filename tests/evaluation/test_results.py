@@ -10,6 +10,7 @@ import pytest
 from sklearn import metrics as sk
 
 from ppcls_sspcab.errors import DataError, ModelError
+from ppcls_sspcab.evaluation.plots import write_plots
 from ppcls_sspcab.evaluation.results import COLUMNS, evaluate_scores
 from ppcls_sspcab.evaluation.tables import mean_values, summary_table, to_markdown, write_results
 from ppcls_sspcab.paths import RunFolder
@@ -119,7 +120,43 @@ def test_one_kind_of_pictures_leaves_gaps(defect, tmp_path):
     assert found["intervals"]["image_auroc"] == [None, None]
     assert (found["detection_rate"] is None) == (defect == "good")
     assert (found["false_alarm_rate"] is None) == (defect != "good")
-    assert "| image AUROC       | –     | –" in to_markdown(results)
+    said = to_markdown(results)
+    first = [line.split(" | ")[0].strip("| ") for line in said.splitlines()]
+    rates = {"good": "false-alarm rate", "scratch": "detection rate"}
+    assert rates.pop(defect) in first
+    assert not {"image AUROC", "F1", "accuracy", *rates.values()} & set(first)
+    if defect == "good":
+        assert "3 test pictures, all good." in said and "missed" not in said
+        assert "How many defects are found is not known" in said
+    else:
+        assert "3 test pictures, all bad." in said and "false" not in said
+
+
+def test_good_pictures_alone_are_judged_by_synthetic_defects(tmp_path):
+    known = {"image_score": "map_max", "image_score_auroc_on_synthetic_defects": {"map_max": 0.87}}
+    results = evaluate(records(("good",), count=24), {**PROTOCOL, **known})
+    assert "on synthetic defects" in to_markdown(results).lower()
+    assert "its AUROC is 0.870" in to_markdown(results)
+    low, high = results.intervals["false_alarm_rate"]
+    assert f"(95 %: {low:.1%} to {high:.1%} of new good pictures)" in to_markdown(results)
+    folder = RunFolder(str(tmp_path), "bottle")
+    folder.plots.mkdir(parents=True)
+    (folder.plots / "roc.png").touch()
+    embeddings = np.random.default_rng(0).normal(size=(24, 4))
+    names = {path.name for path in write_plots(results, embeddings, folder)}
+    assert names == {path.name for path in folder.plots.iterdir()}
+    assert "roc.png" not in names
+
+
+def test_a_perfect_result_on_few_pictures_says_how_little_is_known():
+    rows = [row for row in records(count=40) if bool(row["label"]) == row["is_anomaly"]]
+    rows = [row for row in rows if not row["label"] or row["score"] > 26]
+    results = evaluate(rows)
+    assert results.image_auroc == 1 and results.f1 == 1
+    low, high = results.intervals["image_auroc"]
+    assert low < 0.95 and high == 1
+    assert math.isnan(results.intervals["f1"][0])
+    assert "1.000 – 1.000" not in to_markdown(results)
 
 
 def test_no_alarm_in_few_pictures_is_no_certainty():

@@ -111,17 +111,36 @@ def test_exif_orientation_is_applied(orientation, undo):
     np.testing.assert_array_equal(decode(content), RGB)
 
 
-def test_animation_gives_its_first_frame():
-    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
-    for kind in ("GIF", "PNG", "TIFF"):
-        content = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
-        assert decode(content)[0, 0].tolist() == [255, 0, 0]
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "TIFF", "WEBP"])
+def test_several_pages_are_refused_as_picture_and_mask(kind):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue", "green")]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    content = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    for read in (decode, decode_mask):
+        with pytest.raises(ImageError, match="holds 3 pages"):
+            read(content)
+    alone = encoded(frames[0], kind, save_all=True, **options)
+    assert decode(alone)[0, 0].tolist() == [255, 0, 0]
+
+
+def test_smaller_copies_in_a_tiff_and_a_cameras_additions_are_no_pages(tmp_path):
+    preview = Image.fromarray(RGB[::2, ::2])
+    preview.encoderinfo = {"tiffinfo": {254: 1}}
+    content = encoded(Image.fromarray(RGB), "TIFF", save_all=True, append_images=[preview])
+    with Image.open(io.BytesIO(content)) as read:
+        assert read.n_frames == 2
+    np.testing.assert_array_equal(decode(content), RGB)
+    flat = Image.new("RGB", (16, 16), (200, 30, 30))
+    Image.Image.save(flat, tmp_path / "a.jpg", "MPO", save_all=True, append_images=[flat])
+    with Image.open(tmp_path / "a.jpg") as read:
+        assert (read.format, read.n_frames) == ("MPO", 2)
+    assert decode(tmp_path / "a.jpg").shape == (16, 16, 3)
 
 
 @pytest.mark.parametrize("deep", [np.uint8, np.uint16])
 def test_mask_is_whatever_is_above_zero(deep):
     values = np.array([[0, 1, 255], [0, 0, 7]], deep)
-    np.testing.assert_array_equal(decode_mask(encoded(Image.fromarray(values))), values > 0)
+    np.testing.assert_array_equal(decode_mask(encoded(Image.fromarray(values)))[0], values > 0)
 
 
 def test_mask_in_colour_palette_or_bits():
@@ -129,9 +148,9 @@ def test_mask_in_colour_palette_or_bits():
     red[0, 1] = (9, 0, 0)
     picture = Image.fromarray(red)
     for kind in (picture, picture.quantize(4), picture.convert("RGBA"), picture.convert("L")):
-        np.testing.assert_array_equal(decode_mask(encoded(kind)), red[:, :, 0] > 0)
+        np.testing.assert_array_equal(decode_mask(encoded(kind))[0], red[:, :, 0] > 0)
     bits = Image.fromarray(red[:, :, 0]).point(lambda v: 255 * (v > 0), "1")
-    np.testing.assert_array_equal(decode_mask(encoded(bits)), red[:, :, 0] > 0)
+    np.testing.assert_array_equal(decode_mask(encoded(bits))[0], red[:, :, 0] > 0)
 
 
 @pytest.fixture

@@ -1,11 +1,25 @@
 import io
+import logging
+import os
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
+from ppcls_sspcab.data.samples import pictures_in
 from ppcls_sspcab.errors import DataError
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.image.sources import as_pictures, find_pictures
+
+
+@contextmanager
+def attached(logger, handler):
+    """The project's logger passes nothing on to pytest's own handler."""
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 @pytest.fixture
@@ -24,6 +38,47 @@ def names(folder, paths):
 def test_a_folder_is_searched_through_and_sorted(folder):
     found = names(folder, find_pictures([str(folder)]))
     assert found == ["1.bmp", "[1].bmp", "a.JPG", "b.png", "sub/c.tif"]
+
+
+def test_links_to_folders_are_followed_once_and_what_is_left_out_is_counted(folder, caplog):
+    elsewhere = folder.parent / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("x.jfif", "y.pgm", "z.gif", "w.jp2", "v.JP2", "noext"):
+        (elsewhere / name).touch()
+    (folder / "link").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(folder)
+    (folder / "__MACOSX").mkdir()
+    (folder / "__MACOSX" / "._a.png").touch()
+    log = logging.getLogger("ppcls_sspcab")
+    with caplog.at_level(logging.WARNING), attached(log, caplog.handler):
+        found = names(folder, find_pictures([str(folder)]))
+    assert found == [
+        *("1.bmp", "[1].bmp", "a.JPG", "b.png"),
+        *("link/x.jfif", "link/y.pgm", "link/z.gif", "sub/c.tif"),
+    ]
+    (said,) = caplog.messages
+    assert said == (
+        f"{folder}: 8 pictures; left out: 2 .jp2, 1 .md, 2 hidden, "
+        "1 links to folders that were seen, 1 without suffix"
+    )
+
+
+def test_a_folder_that_may_not_be_listed_is_named(folder, monkeypatch):
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("sub"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match="sub: the folder cannot be read"):
+        find_pictures([str(folder)])
+
+
+def test_data_sets_and_predict_find_the_same_pictures(folder):
+    expected = find_pictures([str(folder)])
+    assert [str(path) for path in pictures_in(folder)] == expected
 
 
 def test_a_hidden_folder_above_does_not_matter(folder):

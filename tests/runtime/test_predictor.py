@@ -1,4 +1,7 @@
 import io
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +12,8 @@ import pytest
 from paddle import nn
 from PIL import Image
 
+from ppcls_sspcab.cli import main as cli
+from ppcls_sspcab.data.postprocess.anomaly_decision import AnomalyDecision
 from ppcls_sspcab.detector.card import DetectorCard
 from ppcls_sspcab.errors import ModelError, UserError
 from ppcls_sspcab.exporting.export import export_detector
@@ -267,3 +272,86 @@ def test_the_embedding_is_not_overwritten_by_the_score(tmp_path):
     expected = (pixels / 255 - PREPROCESS.mean).mean(axis=(1, 2))
     np.testing.assert_allclose(found["embedding"], expected, atol=1e-5)
     np.testing.assert_allclose(found["score"], np.linalg.norm(expected, axis=1), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ([51, 102], 0),
+        ([51, 204], 3),
+        ([51, None], 4),
+        ([None, None, None], 4),
+        ([None, 204], 3),
+    ],
+)
+def test_only_exit_code_0_says_that_every_part_is_good(model, tmp_path, capsys, values, code):
+    paths = [tmp_path / f"{index}.png" for index in range(len(values))]
+    for path, value in zip(paths, values, strict=True):
+        path.write_bytes(b"no picture" if value is None else encoded(grey(value)))
+    words = ["--model", str(model), "--backend", "onnx", *map(str, paths)]
+    assert command.main([*words, "--fail-on-anomaly"]) == code
+    assert command.main(words) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2 * len(values)
+
+
+def test_a_score_that_is_no_number_is_not_judged(model, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "a.png"
+    grey(51).save(path)
+    nothing = {"score": np.full(1, np.nan, np.float32)}
+    monkeypatch.setattr("ppcls_sspcab.runtime.networks.OnnxNetwork.run", lambda *_: nothing)
+    words = ["--model", str(model), "--backend", "onnx", str(path), "--fail-on-anomaly"]
+    assert command.main(words) == 4
+    assert "not a number" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("program", ["deploy", "predict"])
+@pytest.mark.parametrize("threshold", ["nan", "inf", "-inf", "1e999", "1e39", "half"])
+def test_a_threshold_that_decides_nothing_is_refused(model, program, threshold, capsys):
+    words = [f"--threshold={threshold}", "picture.png"]
+    with pytest.raises(SystemExit) as ended:
+        if program == "deploy":
+            command.main(["--model", str(model), *words])
+        else:
+            cli.main(["predict", "-c", "any.yaml", *words])
+    assert ended.value.code == 2
+    assert f"--threshold: must be a finite number, not '{threshold}'" in capsys.readouterr().err
+    if threshold != "half":
+        with pytest.raises(ValueError, match="finite"):
+            Predictor(model, threshold=float(threshold))
+        with pytest.raises(ValueError, match="finite"):
+            AnomalyDecision(float(threshold), 1.0)
+
+
+def test_the_largest_threshold_still_gives_a_record(model):
+    (record,) = Predictor(model, backend="onnx", threshold=3.4e38).predict([encoded(grey(204))])
+    assert not record.is_anomaly
+    assert record.normalized_score == pytest.approx(0)
+
+
+def test_a_reader_that_leaves_before_all_are_judged(model, tmp_path):
+    """``| head -1`` ends the program early: no exit code may then say that all are good."""
+    for index in range(3):
+        grey(51).save(tmp_path / f"{index}.png")
+    code = (
+        "import sys; from ppcls_sspcab.runtime.command import main; "
+        f"sys.exit(main(['--model', {str(model)!r}, '--backend', 'onnx', {str(tmp_path)!r}, "
+        "*sys.argv[1:]]))"
+    )
+    for words, expected in ((["--fail-on-anomaly"], 4), ([], 0)):
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+        os.close(writing)
+        assert (done.returncode, done.stderr) == (expected, b"")
+
+
+def test_a_model_without_maps_says_so(model, tmp_path, capsys):
+    grey(51).save(tmp_path / "a.png")
+    words = ["--model", str(model), "--backend", "onnx", str(tmp_path / "a.png")]
+    assert command.main([*words, "--save-maps", str(tmp_path / "maps")]) == 2
+    assert "makes no maps" in capsys.readouterr().err

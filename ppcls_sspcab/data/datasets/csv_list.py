@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -24,8 +25,8 @@ class ListDataset:
     Columns: ``path`` and ``mask`` (relative to the CSV's folder; mask may be empty), ``label``
     (0 or good, 1 or bad), ``defect`` (optional kind of defect), ``split`` (train or test),
     ``category`` (optional; else the file's name without ``.csv``). Without a column ``split`` bad
-    pictures are tested and ``test_share`` of the good ones, evenly spread over their order; then
-    ``split_note`` says how many.
+    pictures are tested and ``test_share`` of the good ones, chosen by the hash of
+    their paths; then ``split_note`` says how many.
 
     Args:
         data_root: a CSV file, or a folder of them.
@@ -48,7 +49,12 @@ class ListDataset:
             raise DataError(f"no category {category!r} in {data_root}{near}")
         self.split_note: str | None = None
         if any(sample.split == "" for sample in samples):
-            tested = iter(held_out(sum(sample.label == 0 for sample in samples), test_share))
+            root = Path(data_root)
+            folder = root.parent if root.is_file() else root
+            names = [
+                os.path.relpath(sample.path, folder) for sample in samples if sample.label == 0
+            ]
+            tested = iter(held_out(names, test_share))
             samples = [
                 replace(sample, split="test" if sample.label or next(tested) else "train")
                 for sample in samples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ppcls_sspcab.data.samples import (
@@ -13,26 +14,31 @@ from ppcls_sspcab.data.samples import (
     pictures_in,
     require_good,
     require_paired,
+    tell_left_out,
 )
 from ppcls_sspcab.data.split import held_out, split_note
 from ppcls_sspcab.errors import DataError
 from ppcls_sspcab.registry import DATASETS
+
+BAD = "bad"
 
 
 @DATASETS.register
 class FolderDataset:
     """A folder of good pictures is enough; all folders are relative to ``data_root/category``.
 
-    Without ``test_good_dir`` a share of the good pictures, evenly spread over their sorted names,
-    is kept from training and tested (``split_note`` then says how many). Where neighbours show
+    Without ``test_good_dir`` a share of the good pictures, chosen by the hash of their names, is
+    kept from training and tested (``split_note`` then says how many). Where neighbours show
     the same part, set ``test_good_dir``: else the test flatters.
 
     Args:
         data_root: the folder of the categories.
         category: a folder in it.
-        good_dir: good pictures; "." if they lie in the category's folder itself.
-        bad_dir: bad pictures, one folder or several; the pictures in it have its name as their
-            kind of defect, those in its subfolders the subfolder's.
+        good_dir: good pictures, also in its subfolders; "." if they lie in the category's folder
+            itself, whose subfolders then do not count.
+        bad_dir: bad pictures, one folder or several; default ``bad``, if it holds
+            something. The pictures in it have its name as their kind of defect, those in its
+            subfolders the subfolder's.
         mask_dir: masks, as ``<mask_dir>/<defect>/000_mask.png`` or ``<mask_dir>/000_mask.png``;
             the ``_mask`` may be absent.
         test_good_dir: good pictures to test on.
@@ -59,15 +65,24 @@ class FolderDataset:
             raise ValueError(f"test_share must lie in 0..0.9, not {test_share}")
         folder = Path(data_root) / category
         good = folder / good_dir
-        if folder.is_dir() and not good.is_dir() and pictures_in(folder):
+        if folder.is_dir() and not good.is_dir() and pictures_in(folder, False):
             raise DataError(
                 f"{folder} has no folder {good_dir!r}, but pictures: set good_dir: '.' if they "
                 f"are the good ones"
             )
-        pictures = pictures_in(good)
+        if bad_dir is None:
+            bad_dir = BAD if any((folder / BAD).glob("*")) else []
+        bad_dirs = [bad_dir] if isinstance(bad_dir, str) else bad_dir
+        others = [name for name in (*bad_dirs, mask_dir, test_good_dir) if name]
+        # In the category's folder itself nobody knows what a subfolder holds.
+        apart = os.path.realpath(good) != os.path.realpath(folder)
+        pictures = pictures_in(good, apart, [folder / name for name in others])
+        if apart:
+            tell_left_out(folder, [good_dir, *others])
         self.split_note: str | None = None
         if test_good_dir is None:
-            marks = held_out(len(pictures), test_share)
+            names = [path.relative_to(good).as_posix() for path in pictures]
+            marks = held_out(names, test_share)
             kept = [path for path, out in zip(pictures, marks, strict=True) if not out]
             tested = [path for path, out in zip(pictures, marks, strict=True) if out]
             self.split_note = split_note(len(kept), len(tested))
@@ -76,7 +91,6 @@ class FolderDataset:
             _require_pictures(tested, folder / test_good_dir)
         self.train: list[Sample] = good_samples(kept, "train")
         require_good(self.train, str(good))
-        bad_dirs = [bad_dir] if isinstance(bad_dir, str) else bad_dir or []
         bad = _bad_samples(
             [folder / name for name in bad_dirs], None if mask_dir is None else folder / mask_dir
         )
@@ -105,12 +119,13 @@ def _bad_samples(folders: list[Path], mask_folder: Path | None) -> list[Sample]:
     used: set[Path] = set()
     samples: list[Sample] = []
     for folder in folders:
-        groups = [(folder.name, pictures_in(folder))]
-        groups += [(name, pictures_in(folder / name)) for name in folders_in(folder)]
+        kinds = [folder / name for name in folders_in(folder)]
+        groups = [(folder, pictures_in(folder, without=kinds))]
+        groups += [(kind, pictures_in(kind)) for kind in kinds]
         _require_pictures([path for _, pictures in groups for path in pictures], folder)
-        for defect, pictures in groups:
-            near = {**masks.get("", {}), **masks.get(defect, {})}
-            samples += bad_samples(pictures, defect, near, used)
+        for place, pictures in groups:
+            near = {**masks.get("", {}), **masks.get(place.name, {})}
+            samples += bad_samples(place, pictures, place.name, near, used)
     if mask_folder:
         every = [path for group in masks.values() for path in group.values()]
         require_paired(every, used, mask_folder.parent)
@@ -120,7 +135,9 @@ def _bad_samples(folders: list[Path], mask_folder: Path | None) -> list[Sample]:
 
 def _masks(folder: Path) -> dict[str, dict[str, Path]]:
     """Masks by subfolder ("" for the folder itself) and stem."""
-    return {"": masks_in(folder)} | {name: masks_in(folder / name) for name in folders_in(folder)}
+    kinds = folders_in(folder)
+    loose = masks_in(folder, without=[folder / name for name in kinds])
+    return {"": loose} | {name: masks_in(folder / name) for name in kinds}
 
 
 def _require_own(samples: list[Sample]) -> None:

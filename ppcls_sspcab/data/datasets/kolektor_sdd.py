@@ -6,14 +6,12 @@ import re
 from pathlib import Path
 
 from ppcls_sspcab.data.samples import Sample, folders_in, good_samples, pictures_in, require_good
-from ppcls_sspcab.data.split import held_out
 from ppcls_sspcab.errors import DataError
 from ppcls_sspcab.image.decode import decode_mask
 from ppcls_sspcab.registry import DATASETS
 
 CATEGORY = "commutator"
 LABEL = "_label"
-TESTED = 0.5  # share of the items
 
 
 @DATASETS.register
@@ -43,9 +41,10 @@ class KolektorSDDDataset:
         items = _items(root)
         self.train: list[Sample] = []
         self.test: list[Sample] = []
-        for item, tested in zip(items, held_out(len(items), TESTED), strict=True):
+        for number, item in enumerate(items):
+            tested = number % 2 == 1
             for picture, label in _labelled(root / item):
-                bad = bool(decode_mask(label).any())
+                bad = bool(decode_mask(label)[0].any())
                 if tested and bad:
                     self.test.append(Sample(str(picture), 1, "crack", str(label), "test"))
                 elif tested:
@@ -85,7 +84,7 @@ def _items(root: Path) -> list[str]:
 
 def _labelled(folder: Path) -> list[tuple[Path, Path]]:
     """Each picture of an item with its label."""
-    found = pictures_in(folder)
+    found = pictures_in(folder, subfolders=False)
     labels = {path.stem: path for path in found if path.stem.endswith(LABEL)}
     pairs = []
     for picture in found:

@@ -16,6 +16,7 @@ from ppcls_sspcab.data.samples import (
     require_folder,
     require_good,
     require_paired,
+    tell_left_out,
 )
 from ppcls_sspcab.errors import DataError, did_you_mean
 from ppcls_sspcab.registry import DATASETS
@@ -53,6 +54,7 @@ class MVTecDataset:
         for name in self.TRAIN:
             self.train += good_samples(pictures_in(folder / name / self.PICTURES), "train")
         require_good(self.train, str(folder / self.TRAIN[0]))
+        tell_left_out(folder / "train", [self.GOOD])
         self.test: list[Sample] = self._test_samples(folder)
 
     @classmethod
@@ -92,12 +94,15 @@ class MVTecDataset:
         masks = {name: found for name, found in self._masks(folder).items() if name != self.GOOD}
         used: set[Path] = set()
         samples: list[Sample] = []
-        for defect in folders_in(test, optional=True):
-            pictures = pictures_in(test / defect / self.PICTURES)
+        defects = folders_in(test, optional=True)
+        tell_left_out(test, defects)
+        for defect in defects:
+            place = test / defect / self.PICTURES
+            pictures = pictures_in(place)
             if defect == self.GOOD:
                 samples += good_samples(pictures, "test")
             else:
-                samples += bad_samples(pictures, defect, masks.get(defect, {}), used)
+                samples += bad_samples(place, pictures, defect, masks.get(defect, {}), used)
         require_paired((path for group in masks.values() for path in group.values()), used, test)
         return samples
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ppcls_sspcab.registry import POSTPROCESSES
-from ppcls_sspcab.result import Failure, Result, judge
+from ppcls_sspcab.result import Failure, Result, check_threshold, judge
 
 
 @POSTPROCESSES.register
@@ -17,10 +18,15 @@ class AnomalyDecision:
     Args:
         threshold: in the unit of the score; given by the Detector unless the YAML sets it.
         scale: of the normalised score, above 0; given by the Detector.
+
+    Raises:
+        ValueError: a threshold that is no finite number, or a scale that is not above 0.
     """
 
     def __init__(self, threshold: float, scale: float) -> None:
-        self.threshold = threshold
+        if not 0 < scale < math.inf:
+            raise ValueError(f"scale must be a number above 0, not {scale}")
+        self.threshold = check_threshold(threshold)
         self.scale = scale
 
     def __call__(

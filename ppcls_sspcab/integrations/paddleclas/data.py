@@ -18,6 +18,7 @@ from ppcls_sspcab.data.loader import CatchingDataset, SampleFailure
 from ppcls_sspcab.data.split import split_good
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.data.views import CutPasteViews, SampleNumbers, another
+from ppcls_sspcab.data.white import settled
 from ppcls_sspcab.errors import ConfigError, DataError, did_you_mean
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.registry import DATASETS, TRANSFORMS
@@ -67,7 +68,7 @@ class ListedPictures(paddle.io.Dataset):
         key = f"DataLoader.{self.registered}"
         check_type(split, Literal["train", "test"], f"{key}.split")
         listed = DATASETS.build({**listing, "name": self.registered}, key)
-        self.preprocess = Preprocess(**(preprocess or {}))
+        self.preprocess = settled(Preprocess(**(preprocess or {})), listed.train)
         self.held_out: ImageStore | None = None
         self._items: Any = self
         if split == "test":

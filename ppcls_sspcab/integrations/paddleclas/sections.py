@@ -171,7 +171,7 @@ def _dataset(config: Config) -> dict[str, Any]:
         "category": config.Global.category,
         "preprocess": config.tree["Preprocess"],
         "cache_mb": config.Global.cache_mb,
-        "on_error": config.Global.on_error,
+        "on_error": config.Global.on_error or "stop",
     }
 
 
