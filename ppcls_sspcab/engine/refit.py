@@ -16,6 +16,7 @@ from ppcls_sspcab.data.synthetic import MAX_SPOILT
 from ppcls_sspcab.detector.build import build_threshold, unfitted_detector
 from ppcls_sspcab.detector.detector import Detector
 from ppcls_sspcab.detector.file import load_detector, write_detector
+from ppcls_sspcab.detector.threshold.doubts import warn_of_doubts
 from ppcls_sspcab.engine.hold import held
 from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.exporting.export import export_detector
@@ -60,14 +61,14 @@ def _refit(config: Config, good: str) -> Path:
     if config.Preprocess != card.preprocess:
         raise ConfigError("Preprocess", "is not what the detector's network was trained with")
     samples = [Sample(path, 0, "good", None, "train") for path in find_pictures([good])]
-    pictures = good_pictures(config, samples)
+    pictures = good_pictures(config, samples, card.trained_on)
     with config.naming_files():
         unfitted = unfitted_detector(config, detector.network)
         fitted = fit_detector(unfitted, build_threshold(config), config, pictures)
     new = fitted.detector
     new.card = dataclasses.replace(
         card,
-        **fitted_sections(fitted, config),
+        **fitted_sections(fitted, config, card.trained_on),
         protocol={
             **card.protocol,
             **fit_protocol(fitted, config, pictures),
@@ -81,6 +82,7 @@ def _refit(config: Config, good: str) -> Path:
         f"threshold {fitted.calibration.threshold:.5f} ({fitted.calibration.note}); exported to "
         f"{folder}"
     )
+    warn_of_doubts(config.Global.category, fitted.calibration, fitted.apart)
     return folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ppcls_sspcab.data.build import GoodPictures
 from ppcls_sspcab.detector.build import tiling_section
 from ppcls_sspcab.detector.card import DetectorCard
 from ppcls_sspcab.detector.file import without_weights, write_detector
+from ppcls_sspcab.detector.threshold.doubts import warn_of_doubts
 from ppcls_sspcab.fitting.fit import FittedDetector
 from ppcls_sspcab.fitting.tolerance import behaviour_under_change
 from ppcls_sspcab.utils.distributed import is_first, wait_for_first
@@ -50,12 +52,14 @@ def save_detector(
     """
     detector, calibration = fitted.detector, fitted.calibration
     protocol = _protocol(config, pictures, progress) | fit_protocol(fitted, config, pictures)
+    trained_on = [sample.content for sample in pictures.train.samples]
     detector.card = DetectorCard(
         arch=without_weights(config.Arch),
         preprocess=config.Preprocess,
         category=config.Global.category,
         protocol=protocol,
-        **fitted_sections(fitted, config),
+        trained_on=trained_on,
+        **fitted_sections(fitted, config, trained_on),
     )
     path = config.folder.detector
     if is_first():
@@ -66,10 +70,17 @@ def save_detector(
         f"({calibration.method}; {calibration.note}) of the image score "
         f"{fitted.score['name']!r}; detector saved to {path}"
     )
+    warn_of_doubts(config.Global.category, calibration, fitted.apart)
 
 
-def fitted_sections(fitted: FittedDetector, config: Config) -> dict[str, Any]:
-    """The fields of the card that follow from the fit, not from the training."""
+def fitted_sections(
+    fitted: FittedDetector, config: Config, trained_on: Sequence[str]
+) -> dict[str, Any]:
+    """The fields of the card that follow from the fit, not from the training.
+
+    Args:
+        trained_on: contents of the pictures that trained the network.
+    """
     return {
         "density": dict(config.Density),
         "score": fitted.score,
@@ -77,6 +88,7 @@ def fitted_sections(fitted: FittedDetector, config: Config) -> dict[str, Any]:
         "tiling": tiling_section(config),
         "calibration": fitted.calibration,
         "pixel_calibration": fitted.pixel_calibration,
+        "fitted_to": sorted(set(fitted.fitted_to).difference(trained_on)),
     }
 
 

@@ -19,7 +19,7 @@ from ppcls_sspcab.utils.files import atomic_write, sha256_of
 INPUT_NAME = "images"
 
 _FORMAT = 1
-_MAPPINGS = ("in_graph", "versions", "verification", "files")
+_MAPPINGS = ("in_graph", "versions", "verification", "files", "detector")
 _HEADER = "# Written by 'ppcls-sspcab export'; deploy/README.md explains each key.\n"
 
 
@@ -69,6 +69,9 @@ class InferenceCard:
         for name in _MAPPINGS:
             if not isinstance(getattr(self, name), Mapping):
                 raise ValueError(f"{name} must be a mapping, not {getattr(self, name)!r}")
+        for name in ("trained_on", "fitted_to"):
+            if not isinstance(self.detector.get(name, []), list):
+                raise ValueError(f"detector.{name} must be a list")
         if self.input_type not in ("float32", "uint8"):
             raise ValueError(f"input_type must be float32 or uint8, not {self.input_type!r}")
         if not math.isfinite(self.threshold) or not 0 < self.scale < math.inf:
@@ -83,6 +86,11 @@ class InferenceCard:
         """Shape of the graph's input for one picture, without the batch axis."""
         height, width = self.preprocess.image_size
         return (height, width, 3) if self.input_type == "uint8" else (3, height, width)
+
+    @property
+    def made_from(self) -> list[str]:
+        """Contents of the pictures that trained the network, or that anything was fitted to."""
+        return [*self.detector.get("trained_on", ()), *self.detector.get("fitted_to", ())]
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Writes ``inference.yml`` into the folder, whole or not at all."""
@@ -101,7 +109,6 @@ class InferenceCard:
             "scale": self.scale,
             "pictures_at_once": self.pictures_at_once,
             **{name: dict(getattr(self, name)) for name in _MAPPINGS},
-            "detector": dict(self.detector),
         }
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
         atomic_write(Path(folder) / CARD_FILE, _HEADER + text)

@@ -6,6 +6,7 @@ from ppcls_sspcab.cli.main import main
 from ppcls_sspcab.config.load import load_config
 from ppcls_sspcab.data.datasets.mvtec import MVTecDataset
 from ppcls_sspcab.detector.file import load_detector
+from ppcls_sspcab.image.content import contents_of
 from ppcls_sspcab.runtime.card import InferenceCard
 from ppcls_sspcab.runtime.predictor import Predictor
 
@@ -43,6 +44,11 @@ def test_density_and_threshold_are_new_and_the_weights_the_same(trained, demo_ro
     assert new.threshold == pytest.approx(float(after.threshold))
     assert card.protocol["refitted_to"] == {"good": str(good), "pictures": 12}
     assert card.protocol["steps"] == 3
+    # It remembers what trained the network, and apart from that what it is fitted to now.
+    own = good.parents[2] / config.Global.category / "train" / "good"
+    assert set(card.trained_on) < set(contents_of(sorted(map(str, own.iterdir()))))
+    assert card.trained_on == before.card.trained_on and not before.card.fitted_to
+    assert set(card.fitted_to) < set(contents_of(sorted(map(str, good.iterdir()))))
 
     paths = sorted(map(str, good.iterdir()))
     with paddle.no_grad():
