@@ -30,7 +30,7 @@ def train_category(config: Config) -> Path:
         trainer = Trainer(config)
         if is_first():
             atomic_write(folder.config, config.to_yaml())
-        pictures = good_pictures(config)
+        pictures = good_pictures(config, trained_on=trainer.trained_before())
         trainer.fit(pictures)
         fitted = fit_detector(trainer.detector, trainer.threshold, config, pictures)
         save_detector(fitted, config, pictures, trainer.progress)

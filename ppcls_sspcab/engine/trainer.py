@@ -17,8 +17,9 @@ from ppcls_sspcab.data.build import GoodPictures, build_transforms
 from ppcls_sspcab.data.loader import build_train_loader, flatten_views, reporting_dead_readers
 from ppcls_sspcab.data.views import CutPasteViews, SampleNumbers
 from ppcls_sspcab.detector.build import build_threshold, unfitted_detector
-from ppcls_sspcab.engine.checkpoint import TrainingState, load_network
+from ppcls_sspcab.engine.checkpoint import TrainingState, load_network, read_card, trained_on
 from ppcls_sspcab.engine.ema import ExponentialMovingAverage
+from ppcls_sspcab.engine.identity import PICTURES, training_identity
 from ppcls_sspcab.engine.selection import Diagnosis, Selection
 from ppcls_sspcab.engine.step import TrainingStep, build_scaler, diverged
 from ppcls_sspcab.engine.training_log import TrainingLog
@@ -71,13 +72,7 @@ class Trainer:
             scaler=build_scaler(config),
             ema=ExponentialMovingAverage(self.network, config.EMA.decay) if config.EMA else None,
             progress=Progress(),
-            identity={
-                "category": run.category,
-                "seed": run.seed,
-                "epochs": run.epochs,
-                "iter_per_epoch": run.iter_per_epoch,
-                "batch_size": config.DataLoader.Train.sampler.batch_size * ranks(),
-            },
+            identity=training_identity(config),
         )
         self.detector = unfitted_detector(config, self.network)
         self.threshold = build_threshold(config)
@@ -88,6 +83,16 @@ class Trainer:
         """Steps done and the best validation figure."""
         return self._state.progress
 
+    def trained_before(self) -> list[str]:
+        """Contents of the pictures that trained what is resumed; none of them may be held out.
+
+        Raises:
+            ModelError: no such checkpoint, or a damaged one.
+        """
+        if not self._run.checkpoints:
+            return []
+        return trained_on(read_card(self._checkpoint_to_resume()))
+
     def fit(self, pictures: GoodPictures) -> nn.Layer:
         """Runs all steps and returns the network with the selected weights, in evaluation mode.
 
@@ -95,6 +100,7 @@ class Trainer:
             UserError: the loss is not finite any more, or a picture cannot be read.
             KeyboardInterrupt: after Ctrl-C or SIGTERM, the step finished and ``latest`` saved.
         """
+        self._state.identity[PICTURES] = pictures.train.contents
         diagnosis = Diagnosis(self._config) if self._run.eval_during_train else None
         self._begin()
         preprocess, seed = self._config.Preprocess, self._run.seed
@@ -124,7 +130,7 @@ class Trainer:
 
     def _begin(self) -> None:
         if self._run.checkpoints:
-            self._state.load(self._checkpoint_to_resume())
+            self._state.load(self._checkpoint_to_resume(), self._run.resume_changes)
             get_logger().info(f"resuming after step {self.progress.step}")
         elif self._total_steps:
             # A kill in the first epoch must not find the state of an earlier run to resume from.

@@ -111,8 +111,7 @@ def fit_detector(
         calibration = _of_changed(calibration)
         pixel_calibration = pixel_calibration and _of_changed(pixel_calibration)
     detector.calibrate(calibration, pixel_calibration)
-    known = [*train.samples, *(held_out.samples if held_out is not None and scaled else ())]
-    fitted_to = [sample.content for sample in known]
+    fitted_to = [*train.contents, *(held_out.contents if held_out is not None and scaled else ())]
     judged_on = (held_out or train).samples
     apart = [judged_on[index].path for index in standing_apart(good_scores)]
     return FittedDetector(

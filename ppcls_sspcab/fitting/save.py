@@ -33,12 +33,14 @@ class Progress:
         seconds: time spent in them, interruptions not counted.
         best_metric: best validation figure so far; None before the first.
         best_epoch: the epoch that would be selected now, counted from 1.
+        trained_before: contents of the pictures that trained the network before it was resumed.
     """
 
     step: int = 0
     seconds: float = 0.0
     best_metric: float | None = None
     best_epoch: int | None = None
+    trained_before: list[str] = dataclasses.field(default_factory=list)
 
 
 def save_detector(
@@ -52,7 +54,7 @@ def save_detector(
     """
     detector, calibration = fitted.detector, fitted.calibration
     protocol = _protocol(config, pictures, progress) | fit_protocol(fitted, config, pictures)
-    trained_on = [sample.content for sample in pictures.train.samples]
+    trained_on = sorted({*pictures.train.contents, *progress.trained_before})
     detector.card = DetectorCard(
         arch=without_weights(config.Arch),
         preprocess=config.Preprocess,
