@@ -103,6 +103,7 @@ def _add_eval(children: Children) -> None:
     parser.add_argument(
         "--report", action="store_true", help="also write report.html, with all test pictures"
     )
+    parser.add_argument("--threshold", type=float, help="instead of the calibrated threshold")
 
 
 def _add_predict(children: Children) -> None:

@@ -34,7 +34,7 @@ def train(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    _engine(options, "eval").eval(report=options.report)
+    _engine(options, "eval").eval(report=options.report, threshold=options.threshold)
     return 0
 
 

@@ -18,6 +18,7 @@ from ppcls_sspcab.errors import ConfigError, did_you_mean
 from ppcls_sspcab.paths import shipped_config
 
 COMMAND_LINE = "-o on the command line"
+OVERRIDES = "overrides"
 
 # Nested aliases let a short YAML stand for more values than any memory holds.
 MOST_VALUES, MOST_DEPTH = 100_000, 50
@@ -46,7 +47,7 @@ def load_config(
         tree, origins = _with_bases(_plain(source), "", Path(), ())
     else:
         tree, origins = _read(_found(Path(source), Path()), ())
-    named = "overrides" if isinstance(overrides, Mapping) else COMMAND_LINE
+    named = OVERRIDES if isinstance(overrides, Mapping) else COMMAND_LINE
     try:
         # A new name drops the arguments of the old one, so names go first.
         for parts, value in sorted(_pairs(overrides), key=lambda pair: pair[0][-1] != "name"):

@@ -35,6 +35,8 @@ class DetectorCard:
         localize: section ``Localize``; None for a detector without maps.
         tiling: section ``Tiling``; None for a detector that sees pictures as a whole.
         pixel_calibration: how the pixel threshold was found.
+        settings: values of the configuration that made it, by dotted key
+            (:func:`ppcls_sspcab.config.settled.settled_values`).
         trained_on: contents (:func:`ppcls_sspcab.image.content.contents_of`) of the pictures that
             trained the network.
         fitted_to: those of further pictures that the density was fitted to, or that chose or
@@ -51,6 +53,7 @@ class DetectorCard:
     localize: dict[str, Any] | None = None
     tiling: dict[str, Any] | None = None
     pixel_calibration: Calibration | None = None
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     trained_on: list[str] = dataclasses.field(default_factory=list)
     fitted_to: list[str] = dataclasses.field(default_factory=list)
 
@@ -70,6 +73,7 @@ class DetectorCard:
             "localize": self.localize,
             "tiling": self.tiling,
             "protocol": self.protocol,
+            "settings": self.settings,
             "trained_on": self.trained_on,
             "fitted_to": self.fitted_to,
         }

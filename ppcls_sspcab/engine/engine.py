@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +13,7 @@ from ppcls_sspcab.config.parts import check_parts
 from ppcls_sspcab.data.build import categories
 from ppcls_sspcab.engine.device import use_device
 from ppcls_sspcab.engine.hold import held
-from ppcls_sspcab.errors import ConfigError
+from ppcls_sspcab.errors import ConfigError, UserError
 from ppcls_sspcab.paths import summary_file
 from ppcls_sspcab.utils.distributed import is_first, join
 from ppcls_sspcab.utils.files import atomic_write
@@ -69,7 +70,12 @@ class Engine:
 
         return train_category(config)
 
-    def eval(self, report: bool = False, detector: Detector | None = None) -> list[Results]:
+    def eval(
+        self,
+        report: bool = False,
+        detector: Detector | None = None,
+        threshold: float | None = None,
+    ) -> list[Results]:
         """Measures each category's detector on its test pictures.
 
         Writes ``results.{json,csv,md}`` and ``plots/`` and returns the ``Results``.
@@ -77,13 +83,19 @@ class Engine:
         Args:
             report: also write ``report.html``, with all test pictures.
             detector: instead of the one that the configuration names; of one category.
+            threshold: instead of the calibrated one, in the unit of the scores.
         """
         from ppcls_sspcab.engine.evaluate import evaluate_category
         from ppcls_sspcab.evaluation.tables import summary_table
 
         if detector is not None and len(self.categories) > 1:
             raise ConfigError("Global.category", "a detector is one category's, not 'all'")
-        results = [evaluate_category(self._of(name), report, detector) for name in self.categories]
+        if threshold is not None and not math.isfinite(threshold):
+            raise UserError(f"--threshold must be a finite number, not {threshold}")
+        results = [
+            evaluate_category(self._of(name), report, detector, threshold)
+            for name in self.categories
+        ]
         if len(results) > 1 and is_first():
             table = summary_table(results)
             output_dir = self.config.Global.output_dir
@@ -116,10 +128,10 @@ class Engine:
         if not is_first():
             return False
         config = self._of(self.categories[0])
-        path, infer = config.detector_to_use, config.Infer
+        path = config.detector_to_use
         with config.naming_files():
             return predict_pictures(
-                path, infer, inputs or (), output, output_format, threshold, save_maps
+                path, config, inputs or (), output, output_format, threshold, save_maps
             )
 
     def export(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ppcls_sspcab.config.config import Config
+from ppcls_sspcab.config.settled import refuse_settled
 from ppcls_sspcab.detector.file import load_detector
 from ppcls_sspcab.engine.hold import held
 from ppcls_sspcab.exporting.export import export_detector
@@ -29,6 +30,7 @@ def export_category(
     """
     detector = load_detector(config.detector_to_use)
     card, int8 = detector.card, None
+    refuse_settled(config, card.settings)
     if int8_max_drop is not None:
         int8 = int8_settings(config, card.preprocess, int8_max_drop)
     with nullcontext() if config.Global.save_inference_dir else held(folder.parent):

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ppcls_sspcab.config.config import Config
+from ppcls_sspcab.config.settled import TRAINED, flat_values
 from ppcls_sspcab.errors import ModelError
 from ppcls_sspcab.utils.distributed import ranks
 
 PICTURES = "pictures"
-_TRAINING = ("Arch", "Loss", "Optimizer", "Preprocess", "AMP", "EMA", "Tiling", "Tolerance")
+_TRAINING = (*TRAINED, "Tolerance")
 _GLOBAL = ("category", "seed", "epochs", "iter_per_epoch", "freeze_steps", "model_selection")
 # They decide the weights where epochs are validated.
 _SELECTING = ("Density", "Score", "Localize")
@@ -36,7 +37,7 @@ def training_identity(config: Config) -> dict[str, Any]:
             "sampler": {"batch_size": train["sampler"]["batch_size"] * ranks()},
         }
     }
-    return {key: value for key, value in _flat(sections, "") if "pretrained" not in key.split(".")}
+    return flat_values(sections)
 
 
 def refuse_changes(
@@ -74,15 +75,3 @@ def _change(key: str, old: Any, new: Any) -> str:
         return f"{text}, this run has the same in another order (of their names)"
     others, gone = (now - before).total(), (before - now).total()
     return f"{text}, this run has {others} others and lacks {gone}"
-
-
-def _flat(value: Any, key: str) -> list[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        items: Any = value.items()
-    elif isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
-        items = enumerate(value)
-    else:
-        return [(key, value)]
-    return [
-        pair for name, item in items for pair in _flat(item, f"{key}.{name}" if key else str(name))
-    ]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Literal
 
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.config.schema import InferSection
+from ppcls_sspcab.config.settled import refuse_settled
 from ppcls_sspcab.detector.detector import Detector
 from ppcls_sspcab.detector.file import load_detector
 from ppcls_sspcab.detector.predict import predict
@@ -35,20 +37,16 @@ def predict_by_file(
     Args:
         config: its device, plug-ins and section ``Infer`` count, and nothing else of it.
     """
-    if config is None:
-        use_device("auto")
-        infer = InferSection()
-        return predict_pictures(path, infer, inputs, output, output_format, threshold, save_maps)
-    with config.naming_files():
-        config.load_plugins()
-        use_device(config.Global.device)
-        infer = config.Infer
-        return predict_pictures(path, infer, inputs, output, output_format, threshold, save_maps)
+    with nullcontext() if config is None else config.naming_files():
+        if config is not None:
+            config.load_plugins()
+        use_device("auto" if config is None else config.Global.device)
+        return predict_pictures(path, config, inputs, output, output_format, threshold, save_maps)
 
 
 def predict_pictures(
     path: str | os.PathLike[str],
-    infer: InferSection,
+    config: Config | None,
     inputs: Sequence[str],
     output: str | None = None,
     output_format: Literal["jsonl", "csv"] = "jsonl",
@@ -59,7 +57,8 @@ def predict_pictures(
 
     Args:
         path: the detector's file.
-        infer: batch size, post-process, and the pictures where ``inputs`` names none.
+        config: its section ``Infer`` gives batch size, post-process, and the pictures where
+            ``inputs`` names none; keys that the detector has settled are refused.
         inputs: files, folders, globs, ``.txt`` lists.
         output: file for the records; default standard output.
         threshold: instead of the calibrated one.
@@ -68,11 +67,14 @@ def predict_pictures(
     Returns:
         whether an anomaly was found.
     """
+    infer = InferSection() if config is None else config.Infer
     given = inputs or ([infer.infer_imgs] if infer.infer_imgs else [])
     if not given:
         raise ConfigError("Infer.infer_imgs", "give pictures, here or on the command line")
     paths = find_pictures(given)
     detector = load_detector(path)
+    if config is not None:
+        refuse_settled(config, detector.card.settings)
     postprocess = POSTPROCESSES.build(
         infer.PostProcess or {"name": "AnomalyDecision"},
         "Infer.PostProcess",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ppcls_sspcab.config.config import Config
+from ppcls_sspcab.config.settled import FITTED, TRAINED, refuse_settled, settled_values
 from ppcls_sspcab.data.build import GoodPictures, good_pictures
 from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.split import evenly_spread
@@ -60,6 +63,7 @@ def _refit(config: Config, good: str) -> Path:
     card = detector.card
     if config.Preprocess != card.preprocess:
         raise ConfigError("Preprocess", "is not what the detector's network was trained with")
+    refuse_settled(config, card.settings, TRAINED)
     samples = [Sample(path, 0, "good", None, "train") for path in find_pictures([good])]
     pictures = good_pictures(config, samples, card.trained_on)
     with config.naming_files():
@@ -69,6 +73,7 @@ def _refit(config: Config, good: str) -> Path:
     new.card = dataclasses.replace(
         card,
         **fitted_sections(fitted, config, card.trained_on),
+        settings={**_of(card.settings, TRAINED), **settled_values(config, FITTED)},
         protocol={
             **card.protocol,
             **fit_protocol(fitted, config, pictures),
@@ -84,6 +89,10 @@ def _refit(config: Config, good: str) -> Path:
     )
     warn_of_doubts(config.Global.category, fitted.calibration, fitted.apart)
     return folder
+
+
+def _of(settings: Mapping[str, Any], sections: Sequence[str]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key.split(".")[0] in sections}
 
 
 def _export(detector: Detector, config: Config, pictures: GoodPictures) -> Path:

@@ -18,9 +18,12 @@ from ppcls_sspcab.evaluation.results import METRICS, Results
 from ppcls_sspcab.evaluation.tables import (
     DEFECT_HEADER,
     METRIC_HEADER,
+    THRESHOLD_HEADER,
+    THRESHOLD_NOTE,
     defect_rows,
     metric_rows,
     summary,
+    threshold_rows,
 )
 from ppcls_sspcab.image.drawing import FOUND, TRUTH, contour, overlay
 from ppcls_sspcab.paths import RunFolder
@@ -95,6 +98,9 @@ class Report:
             metrics=metric_rows(results),
             defect_header=DEFECT_HEADER,
             defects=defect_rows(results),
+            threshold_note=THRESHOLD_NOTE.replace("`", ""),
+            threshold_header=THRESHOLD_HEADER,
+            thresholds=threshold_rows(results),
             found=FOUND,
             truth=TRUTH,
             protocol=[(name, flat(value)) for name, value in results.protocol.items()],

@@ -11,6 +11,7 @@ import numpy as np
 import paddle
 
 from ppcls_sspcab.config.config import Config
+from ppcls_sspcab.config.settled import FITTED, TRAINED, settled_values
 from ppcls_sspcab.data.build import GoodPictures
 from ppcls_sspcab.detector.build import tiling_section
 from ppcls_sspcab.detector.card import DetectorCard
@@ -61,6 +62,7 @@ def save_detector(
         category=config.Global.category,
         protocol=protocol,
         trained_on=trained_on,
+        settings=settled_values(config, TRAINED + FITTED),
         **fitted_sections(fitted, config, trained_on),
     )
     path = config.folder.detector

@@ -78,7 +78,7 @@ def test_what_selects_an_epoch_decides_the_weights() -> None:
 
 def test_other_pictures_are_counted_not_listed() -> None:
     old, new = {PICTURES: ["a", "b", "c"]}, {PICTURES: ["a", "d"]}
-    with pytest.raises(ModelError, match="3 pictures .* has 1 others and lacks 2"):
+    with pytest.raises(ModelError, match=r"3 pictures .* has 1 others and lacks 2"):
         refuse_changes(old, new, [], "latest")
     with pytest.raises(ModelError, match="in another order"):
         refuse_changes(old, {PICTURES: ["c", "b", "a"]}, [], "latest")
