@@ -75,7 +75,7 @@ def refit(options: argparse.Namespace) -> int:
     config = _engine(options, "export").config
     from ppcls_sspcab.engine.refit import refit
 
-    refit(config, options.good)
+    refit(config, options.good, options.only)
     return 0
 
 

@@ -37,6 +37,8 @@ class DetectorCard:
         pixel_calibration: how the pixel threshold was found.
         settings: values of the configuration that made it, by dotted key
             (:func:`ppcls_sspcab.config.settled.settled_values`).
+        version: the same in all files that are made of the detector; see
+            :func:`ppcls_sspcab.detector.file.version_of`.
         trained_on: contents (:func:`ppcls_sspcab.image.content.contents_of`) of the pictures that
             trained the network.
         fitted_to: those of further pictures that the density was fitted to, or that chose or
@@ -54,6 +56,7 @@ class DetectorCard:
     tiling: dict[str, Any] | None = None
     pixel_calibration: Calibration | None = None
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    version: str = ""
     trained_on: list[str] = dataclasses.field(default_factory=list)
     fitted_to: list[str] = dataclasses.field(default_factory=list)
 
@@ -63,6 +66,7 @@ class DetectorCard:
             "format": FORMAT,
             "ppcls_sspcab": __version__,
             "paddle": paddle.__version__,
+            "version": self.version,
             "category": self.category,
             "preprocess": self.preprocess.to_dict(),
             "calibration": _plain(self.calibration),

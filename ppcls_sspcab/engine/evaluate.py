@@ -20,6 +20,7 @@ from ppcls_sspcab.evaluation.plots import write_plots
 from ppcls_sspcab.evaluation.report import Report
 from ppcls_sspcab.evaluation.results import Results
 from ppcls_sspcab.evaluation.tables import to_markdown, write_results
+from ppcls_sspcab.fitting.versions import warn_of_mixture
 from ppcls_sspcab.utils.distributed import is_first
 from ppcls_sspcab.utils.logger import get_logger
 
@@ -47,6 +48,7 @@ def evaluate_category(
     with config.naming_files():
         if detector is None:
             detector = load_detector(config.detector_to_use)
+            warn_of_mixture(folder, config.inference_folder, detector.card, but=folder.results_json)
         refuse_settled(config, detector.card.settings)
         with held(folder.root), _threshold_of(detector, threshold):
             samples = build_dataset(config).test

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Literal
 
 from ppcls_sspcab.config.config import Config
@@ -16,6 +17,7 @@ from ppcls_sspcab.detector.file import load_detector
 from ppcls_sspcab.detector.predict import predict
 from ppcls_sspcab.engine.device import use_device
 from ppcls_sspcab.errors import ConfigError, UserError
+from ppcls_sspcab.fitting.versions import warn_of_mixture
 from ppcls_sspcab.image.maps import MapWriter
 from ppcls_sspcab.image.sources import find_pictures
 from ppcls_sspcab.registry import POSTPROCESSES
@@ -75,6 +77,8 @@ def predict_pictures(
     detector = load_detector(path)
     if config is not None:
         refuse_settled(config, detector.card.settings)
+        if Path(path) == config.folder.detector:
+            warn_of_mixture(config.folder, config.inference_folder, detector.card)
     postprocess = POSTPROCESSES.build(
         infer.PostProcess or {"name": "AnomalyDecision"},
         "Infer.PostProcess",

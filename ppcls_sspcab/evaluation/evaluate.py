@@ -56,7 +56,7 @@ def evaluate(
         _records(store, found, threshold),
         threshold,
         config.Global.seed,
-        {**card.protocol, **_calibration(card)},
+        {**card.protocol, **_calibration(card), "detector_version": card.version},
         build_metrics(config),
         meter.results() if meter is not None else None,
     )

@@ -15,10 +15,11 @@ from ppcls_sspcab.config.settled import FITTED, TRAINED, settled_values
 from ppcls_sspcab.data.build import GoodPictures
 from ppcls_sspcab.detector.build import tiling_section
 from ppcls_sspcab.detector.card import DetectorCard
-from ppcls_sspcab.detector.file import without_weights, write_detector
+from ppcls_sspcab.detector.file import version_of, without_weights, write_detector
 from ppcls_sspcab.detector.threshold.doubts import warn_of_doubts
 from ppcls_sspcab.fitting.fit import FittedDetector
 from ppcls_sspcab.fitting.tolerance import behaviour_under_change
+from ppcls_sspcab.fitting.versions import forget_derived, keep_previous
 from ppcls_sspcab.utils.distributed import is_first, wait_for_first
 from ppcls_sspcab.utils.logger import get_logger
 from ppcls_sspcab.utils.machine import machine
@@ -49,6 +50,9 @@ def save_detector(
 ) -> None:
     """Writes a fitted detector to ``config.folder.detector``; several ranks write it once.
 
+    The earlier one, and what was exported and measured of it, goes to ``versions/``, unless
+    ``Global.overwrite`` is set.
+
     Args:
         pictures: those it was fitted to and calibrated on.
         progress: steps done and the selected epoch, for the protocol.
@@ -62,12 +66,17 @@ def save_detector(
         category=config.Global.category,
         protocol=protocol,
         trained_on=trained_on,
+        version=version_of(detector),
         settings=settled_values(config, TRAINED + FITTED),
         **fitted_sections(fitted, config, trained_on),
     )
-    path = config.folder.detector
+    folder = config.folder
+    path = folder.detector
     if is_first():
+        if not config.Global.overwrite:
+            keep_previous(folder, folder.inference, detector.card.version)
         write_detector(detector, path)
+        forget_derived(folder)
     wait_for_first()
     get_logger().info(
         f"{config.Global.category}: threshold {calibration.threshold:.5f} "

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -12,12 +14,14 @@ import numpy as np
 from ppcls_sspcab.detector.threshold.calibration import Calibration
 from ppcls_sspcab.detector.threshold.doubts import standing_apart, warn_of_doubts
 from ppcls_sspcab.detector.threshold.target_fpr import TargetFPR
-from ppcls_sspcab.errors import ConfigError, DataError
+from ppcls_sspcab.errors import ConfigError, DataError, ModelError
 from ppcls_sspcab.image.content import contents_of
 from ppcls_sspcab.image.sources import find_pictures
+from ppcls_sspcab.paths import LOCK_FILE
 from ppcls_sspcab.result import Result
 from ppcls_sspcab.runtime.card import InferenceCard
 from ppcls_sspcab.runtime.predictor import Predictor
+from ppcls_sspcab.utils.lock import folder_lock
 from ppcls_sspcab.utils.logger import get_logger
 
 
@@ -51,7 +55,9 @@ def calibrate(
     Raises:
         ConfigError: ``target_fpr`` outside (0, 1).
         DataError: fewer than two new pictures, or one that cannot be read.
-        ModelError: a missing or changed file, or scores that are no numbers.
+        ModelError: a missing or changed file, a folder that was replaced in the meantime, or
+            scores that are no numbers.
+        OutputError: 'train', 'refit' or another run holds the folder of the category.
     """
     try:
         method = TargetFPR(target_fpr)
@@ -63,12 +69,16 @@ def calibrate(
     found = _judged(predictor, _new_to(old, paths, str(model_dir)), on_error)
     scores = np.array([record.score for record in found])
     calibration = method.calibrate(scores)
-    replace(
+    new = replace(
         old,
         threshold=calibration.threshold,
         scale=calibration.scale,
         detector={**old.detector, "calibration": asdict(calibration)},
-    ).write(model_dir)
+    )
+    with _held(Path(model_dir)):
+        if InferenceCard.read(model_dir) != old:
+            raise ModelError(f"{model_dir}: was replaced while it was calibrated: calibrate again")
+        new.write(model_dir)
     get_logger().info(
         f"{model_dir}: threshold {calibration.threshold:.5f} in place of {old.threshold:.5f}; "
         f"{calibration.note}"
@@ -76,6 +86,12 @@ def calibrate(
     apart = [found[index].path for index in standing_apart(scores)]
     warn_of_doubts(str(model_dir), calibration, apart)
     return calibration
+
+
+def _held(model: Path) -> AbstractContextManager[None]:
+    """No run replaces the model meanwhile, where it lies in the folder of a category."""
+    category = model.absolute().parent
+    return folder_lock(category) if (category / LOCK_FILE).exists() else nullcontext()
 
 
 def _new_to(card: InferenceCard, paths: Sequence[str], model: str) -> list[str]:

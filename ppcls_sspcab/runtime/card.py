@@ -88,6 +88,17 @@ class InferenceCard:
         return (height, width, 3) if self.input_type == "uint8" else (3, height, width)
 
     @property
+    def version(self) -> str:
+        """Of the detector that was exported; "" where it is not known."""
+        return str(self.detector.get("version", ""))
+
+    @property
+    def calibrated_since(self) -> bool:
+        """Whether ``calibrate`` has set the threshold after the export."""
+        own = {"threshold": self.threshold, "scale": self.scale}
+        return bool(self.in_graph) and dict(self.in_graph) != own
+
+    @property
     def made_from(self) -> list[str]:
         """Contents of the pictures that trained the network, or that anything was fitted to."""
         return [*self.detector.get("trained_on", ()), *self.detector.get("fitted_to", ())]
