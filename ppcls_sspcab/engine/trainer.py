@@ -20,6 +20,7 @@ from ppcls_sspcab.detector.build import build_threshold, unfitted_detector
 from ppcls_sspcab.engine.checkpoint import TrainingState, load_network, read_card, trained_on
 from ppcls_sspcab.engine.ema import ExponentialMovingAverage
 from ppcls_sspcab.engine.identity import PICTURES, training_identity
+from ppcls_sspcab.engine.sanity import LossWatch, check_start
 from ppcls_sspcab.engine.selection import Diagnosis, Selection
 from ppcls_sspcab.engine.step import TrainingStep, build_scaler, diverged
 from ppcls_sspcab.engine.training_log import TrainingLog
@@ -61,6 +62,8 @@ class Trainer:
         self._augmentations, self._views = build_transforms(config)
         paddle.seed(run.seed)
         self.network = build_network(config, self._views.class_num)
+        check_start(self.network, config)
+        self._watch = LossWatch(self._views.class_num, config.folder.checkpoint("latest"))
         self._loss = CombinedLoss(config.Loss.Train)
         self._total_steps = run.epochs * run.iter_per_epoch
         self._schedule = build_schedule(
@@ -155,6 +158,9 @@ class Trainer:
         # The ranks stop together, whichever was asked to.
         figures = averaged({**figures, "interrupted": float(interrupted())})
         stop = figures.pop("interrupted") > 0
+        if self.progress.first_loss is None:
+            self.progress.first_loss = figures["loss"]
+        self._watch.add(figures["loss"], figures["accuracy"])
         self.progress.step += 1
         self.progress.seconds += batch_cost
         if log is not None:
@@ -170,6 +176,10 @@ class Trainer:
 
     def _end_epoch(self, pictures: GoodPictures, diagnosis: Diagnosis | None) -> None:
         run, epoch = self._run, self.progress.step // self._run.iter_per_epoch
+        first_loss = self.progress.first_loss or 0.0
+        self._watch.end_epoch(first_loss, self.progress.step - 1, self._schedule.get_lr())
+        if epoch == run.epochs:
+            self._watch.end(run.category)
         average_statistics(self.network)
         due = epoch % run.eval_interval == 0 and epoch >= run.start_eval_epoch
         if due or epoch == run.epochs:

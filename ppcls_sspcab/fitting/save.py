@@ -35,6 +35,7 @@ class Progress:
         seconds: time spent in them, interruptions not counted.
         best_metric: best validation figure so far; None before the first.
         best_epoch: the epoch that would be selected now, counted from 1.
+        first_loss: of the first step; None before it.
         trained_before: contents of the pictures that trained the network before it was resumed.
     """
 
@@ -42,6 +43,7 @@ class Progress:
     seconds: float = 0.0
     best_metric: float | None = None
     best_epoch: int | None = None
+    first_loss: float | None = None
     trained_before: list[str] = dataclasses.field(default_factory=list)
 
 
