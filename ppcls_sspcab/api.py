@@ -52,6 +52,7 @@ def evaluate(
     *,
     detector: Detector | str | os.PathLike[str] | None = None,
     report: bool = False,
+    threshold: float | None = None,
 ) -> Results | list[Results]:
     """Measures a detector on the test pictures; writes and prints ``results.md``, draws plots.
 
@@ -59,6 +60,7 @@ def evaluate(
         config, overrides: as of :func:`train`; name the data set.
         detector: a detector or its file, instead of the one that training has written.
         report: also write ``report.html``, with all test pictures.
+        threshold: instead of the calibrated one, in the unit of the scores.
 
     Returns:
         the results; with ``Global.category: all`` a list of them, in the order of the categories.
@@ -70,7 +72,7 @@ def evaluate(
     engine = open_engine(loaded, "eval")
     if isinstance(detector, (str, os.PathLike)):
         detector = load_detector(detector)
-    return _one_or_all(loaded, engine.eval(report, detector))
+    return _one_or_all(loaded, engine.eval(report, detector, threshold))
 
 
 def load_detector(path: str | os.PathLike[str]) -> Detector:

@@ -24,6 +24,7 @@ class RunFolder:
     UNFINISHED: ClassVar[tuple[str, ...]] = (
         "checkpoints/.*.part",
         "plots/.*.part",
+        "versions/.*.part",
         ".config-*.part",
         ".detector-*.part",
         ".inference-*.part",
@@ -46,7 +47,14 @@ class RunFolder:
         self.plots = self.root / "plots"
         self.report = self.root / "report.html"
         self.predictions = self.root / "predictions.jsonl"  # of the demo
+        self.versions = self.root / "versions"  # earlier detectors, and what was made of them
         self.diagnosis = self.root / "diagnosis.json"  # best AUROC on the test set; no result
+
+    @property
+    def of_detector(self) -> tuple[Path, ...]:
+        """The detector's files, and what was measured of it."""
+        results = (self.results_json, self.results_csv, self.results_md, self.plots, self.report)
+        return (self.detector, self.detector.with_suffix(".json"), *results)
 
     def checkpoint(self, name: str) -> Path:
         """The checkpoint ``latest``, ``best`` or ``epoch_N``."""

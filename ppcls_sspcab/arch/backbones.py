@@ -235,7 +235,7 @@ def _fetched(name: str, url: str, md5: str | None) -> str:
     except ModelError as error:
         raise ModelError(
             f"backbone {name}: {error}; set Arch.pretrained to the path of a .safetensors or "
-            ".pdparams file, or to false"
+            ".pdparams file, or train from scratch, as configs/from_scratch.yaml does"
         ) from error
 
 

@@ -104,6 +104,7 @@ def _add_eval(children: Children) -> None:
     parser.add_argument(
         "--report", action="store_true", help="also write report.html, with all test pictures"
     )
+    parser.add_argument("--threshold", type=float, help="instead of the calibrated threshold")
 
 
 def _add_predict(children: Children) -> None:
@@ -145,9 +146,12 @@ def _add_export(children: Children) -> None:
 
 def _add_refit(children: Children) -> None:
     parser = _configured(
-        children, "refit", verbs.refit, "fit density and threshold to new good pictures; export"
+        children, "refit", verbs.refit, "fit density and threshold to more good pictures; export"
     )
     parser.add_argument("--good", required=True, metavar="FOLDER")
+    parser.add_argument(
+        "--only", action="store_true", help="forget the old good pictures: fit to these alone"
+    )
 
 
 def _add_calibrate(children: Children) -> None:

@@ -34,7 +34,7 @@ def train(options: argparse.Namespace) -> int:
 
 
 def evaluate(options: argparse.Namespace) -> int:
-    _engine(options, "eval").eval(report=options.report)
+    _engine(options, "eval").eval(report=options.report, threshold=options.threshold)
     return 0
 
 
@@ -77,7 +77,7 @@ def refit(options: argparse.Namespace) -> int:
     config = _engine(options, "export").config
     from ppcls_sspcab.engine.refit import refit
 
-    refit(config, options.good)
+    refit(config, options.good, options.only)
     return 0
 
 

@@ -17,6 +17,7 @@ from ppcls_sspcab.paths import shipped_config
 from ppcls_sspcab.utils.plain_yaml import TooMuch, YamlError, read_yaml
 
 COMMAND_LINE = "-o on the command line"
+OVERRIDES = "overrides"
 
 # Files that name several _BASE_ each would be read more often than any time allows.
 MOST_FILES = 100
@@ -45,7 +46,7 @@ def load_config(
         tree, origins = _with_bases(_plain(source), "", Path(), (), [])
     else:
         tree, origins = _read(_found(Path(source), Path()), (), [])
-    named = "overrides" if isinstance(overrides, Mapping) else COMMAND_LINE
+    named = OVERRIDES if isinstance(overrides, Mapping) else COMMAND_LINE
     try:
         # A new name drops the arguments of the old one, so names go first.
         for parts, value in sorted(_pairs(overrides), key=lambda pair: pair[0][-1] != "name"):

@@ -41,6 +41,7 @@ _FILES = """\
 |---|---|
 | `cutpaste_sspcab.yaml` | the papers' recipe, 256 x 256 steps, for a GPU |
 | `cutpaste_sspcab_cpu.yaml` | a category in about 15 minutes on 2 cores, with pretrained weights |
+| `from_scratch.yaml` | as that, without pretrained weights: every stage is trained |
 | `patch_cutpaste.yaml` | the network trained on patches, for the map |
 | `tiles.yaml` | large pictures, seen in tiles |
 | `demo.yaml` | generated pictures, from scratch |

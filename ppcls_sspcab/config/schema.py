@@ -85,6 +85,13 @@ class GlobalSection(Section):
     checkpoints: str | None = None
     """Checkpoint to resume from: `latest`, `best`, `epoch_N` or a path; with `category: all`,
     categories that have no `latest` begin anew."""
+    resume_changes: list[str] = []
+    """What may differ from the run that made the checkpoint: keys or sections, such as
+    `[Optimizer, Loss.Train.0.CELoss.weight]`, or `pictures`. All else that decides the weights is
+    held to the checkpoint."""
+    overwrite: bool = False
+    """`train` and `refit` replace an earlier detector, and what was made of it, for good; else it
+    is kept in `<output_dir>/<category>/versions`."""
     pretrained_model: str | None = None
     """The detector that `eval`, `predict` and `export` take; default
     `<output_dir>/<category>/detector.safetensors`. Training starts from `Arch.pretrained`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -147,15 +147,24 @@ class GoodPictures:
 
 
 def good_pictures(
-    config: Config, samples: list[Sample] | None = None, preprocess: Preprocess | None = None
+    config: Config,
+    samples: list[Sample] | None = None,
+    preprocess: Preprocess | None = None,
+    trained_on: Collection[str] = (),
 ) -> GoodPictures:
     """Reads the good pictures of a configuration of one category, or ``samples`` if given.
 
     Args:
         preprocess: how they are read; default section ``Preprocess``, its white level settled.
+        trained_on: contents of pictures that are not held out.
     """
     samples = build_dataset(config).train if samples is None else samples
-    split = split_good(samples, held_out_share(config), config.Global.seed)
+    split = split_good(samples, held_out_share(config), config.Global.seed, trained_on)
+    if split.copies:
+        get_logger().warning(
+            f"{config.Global.category}: {split.copies} of {len(samples)} good pictures are copies "
+            "of others, byte for byte: each is used once"
+        )
     get_logger().info(
         f"{config.Global.category}: {len(split.train)} good pictures to train on, "
         f"{len(split.held_out)} held out, on {paddle.device.get_device()}"

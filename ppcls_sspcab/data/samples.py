@@ -24,6 +24,8 @@ class Sample:
         mask_path: the file that marks the defect's pixels, if there is one.
         split: "train" or "test".
         further_masks: more files whose marked pixels add to those of ``mask_path``.
+        content: of the file, as :func:`ppcls_sspcab.image.content.contents_of` gives it; "" until
+            it was asked for.
     """
 
     path: str
@@ -32,6 +34,7 @@ class Sample:
     mask_path: str | None
     split: str
     further_masks: tuple[str, ...] = ()
+    content: str = ""
 
 
 def pictures_in(

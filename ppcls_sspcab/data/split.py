@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.data.samples import LEAST_GOOD, Sample
@@ -15,45 +15,74 @@ from ppcls_sspcab.image.content import contents_of
 
 @dataclasses.dataclass(frozen=True)
 class GoodSplit:
-    """Good pictures: those that train the network and fit the density, and those held out."""
+    """Different good pictures, each with its content, in their order.
+
+    Attributes:
+        train: train the network and fit the density.
+        held_out: do neither.
+        copies: how many more files have the bytes of one of these.
+    """
 
     train: list[Sample]
     held_out: list[Sample]
+    copies: int = 0
 
 
-def split_good(samples: list[Sample], share: float, seed: int) -> GoodSplit:
+def split_good(
+    samples: list[Sample], share: float, seed: int, trained_on: Collection[str] = ()
+) -> GoodSplit:
     """Holds out about ``share`` of the good pictures, chosen by their content and ``seed``.
 
-    Whether one is held out follows from the bytes of its file alone: copies lie on one side, and
-    a picture stays where it is when others are renamed, added or removed. Their number is chance,
-    as of throws of a die; of the different ones at least two are held out, and two are left.
+    Whether one is held out follows from the bytes of its file alone: it stays where it is when
+    others are renamed, added or removed. Their number is chance, as of throws of a die; at least
+    two are held out, and two are left. Of copies the first one counts.
 
     Args:
         share: in [0, 1); 0 holds out none.
+        trained_on: contents of pictures that are not held out, whatever the seed.
 
     Raises:
         DataError: fewer than four different pictures: two must fit the density, and two must be
-            held out for a threshold to have a scale.
+            held out for a threshold to have a scale; or fewer than two that may be held out.
     """
+    different = _different(samples)
+    copies = len(samples) - len(different)
     if share == 0:
-        return GoodSplit(samples, [])
-    contents = contents_of([sample.path for sample in samples])
-    places = {content: _place(content, seed) for content in contents}
-    if len(places) < 4:
+        return GoodSplit(different, [], copies)
+    if len(different) < 4:
         found = f"{len(samples)} good pictures"
-        if len(places) < len(samples):
-            found += f", of which {len(places)} differ"
+        if copies:
+            found += f", of which {len(different)} differ"
         raise DataError(
             f"{found}; at least 4 are needed, since part of them is held out to set the threshold"
         )
+    places = {
+        sample.content: _place(sample.content, seed)
+        for sample in different
+        if sample.content not in trained_on
+    }
+    if len(places) < 2:
+        raise DataError(
+            f"the network was trained on {len(different) - len(places)} of {len(different)} good "
+            "pictures; at least 2 others are needed to set the threshold"
+        )
     count = sum(place < share for place in places.values())
-    count = min(max(2, count), len(places) - 2)
+    count = min(max(2, count), len(different) - 2)
     apart = set(sorted(places, key=places.__getitem__)[:count])
-    pairs = list(zip(samples, contents, strict=True))
     return GoodSplit(
-        [sample for sample, content in pairs if content not in apart],
-        [sample for sample, content in pairs if content in apart],
+        [sample for sample in different if sample.content not in apart],
+        [sample for sample in different if sample.content in apart],
+        copies,
     )
+
+
+def _different(samples: list[Sample]) -> list[Sample]:
+    """The samples with their contents, the first one of each."""
+    contents = contents_of([sample.path for sample in samples])
+    found: dict[str, Sample] = {}
+    for sample, content in zip(samples, contents, strict=True):
+        found.setdefault(content, dataclasses.replace(sample, content=content))
+    return list(found.values())
 
 
 def _place(content: str, seed: int) -> float:

@@ -63,6 +63,11 @@ class ImageStore:
     def __len__(self) -> int:
         return len(self.samples)
 
+    @property
+    def contents(self) -> list[str]:
+        """The content of each sample."""
+        return [sample.content for sample in self.samples]
+
     def __getitem__(self, index: int) -> np.ndarray:
         """Picture ``index`` as uint8 [h, w, 3]; read-only where it is kept.
 

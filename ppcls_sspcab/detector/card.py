@@ -15,7 +15,7 @@ from ppcls_sspcab.errors import ModelError, UserError
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.version import __version__
 
-FORMAT = 3
+FORMAT = 4
 
 DEFAULT_SCORE = {"name": "embedding"}
 
@@ -35,6 +35,14 @@ class DetectorCard:
         localize: section ``Localize``; None for a detector without maps.
         tiling: section ``Tiling``; None for a detector that sees pictures as a whole.
         pixel_calibration: how the pixel threshold was found.
+        settings: values of the configuration that made it, by dotted key
+            (:func:`ppcls_sspcab.config.settled.settled_values`).
+        version: the same in all files that are made of the detector; see
+            :func:`ppcls_sspcab.detector.file.version_of`.
+        trained_on: contents (:func:`ppcls_sspcab.image.content.contents_of`) of the pictures that
+            trained the network.
+        fitted_to: those of further pictures that the density was fitted to, or that chose or
+            scaled the image score.
     """
 
     arch: dict[str, Any]
@@ -47,6 +55,10 @@ class DetectorCard:
     localize: dict[str, Any] | None = None
     tiling: dict[str, Any] | None = None
     pixel_calibration: Calibration | None = None
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    version: str = ""
+    trained_on: list[str] = dataclasses.field(default_factory=list)
+    fitted_to: list[str] = dataclasses.field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON takes them."""
@@ -54,6 +66,7 @@ class DetectorCard:
             "format": FORMAT,
             "ppcls_sspcab": __version__,
             "paddle": paddle.__version__,
+            "version": self.version,
             "category": self.category,
             "preprocess": self.preprocess.to_dict(),
             "calibration": _plain(self.calibration),
@@ -64,6 +77,9 @@ class DetectorCard:
             "localize": self.localize,
             "tiling": self.tiling,
             "protocol": self.protocol,
+            "settings": self.settings,
+            "trained_on": self.trained_on,
+            "fitted_to": self.fitted_to,
         }
 
     @classmethod

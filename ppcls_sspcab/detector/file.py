@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -30,14 +31,43 @@ def write_detector(detector: Detector, path: str | os.PathLike[str]) -> None:
 
     The safetensors file is complete by itself; the JSON is a copy of the card to read.
     """
-    arrays = {
-        f"network.{name}": value.numpy() for name, value in detector.network.state_dict().items()
-    }
-    arrays |= fitted_arrays(detector)
-    arrays |= {name: getattr(detector, name).numpy() for name in detector.calibrated_names}
     text = json.dumps(detector.card.to_dict(), indent=2, ensure_ascii=False)
-    write_safetensors(path, arrays, {"detector": text})
+    write_safetensors(path, _arrays(detector), {"detector": text})
     atomic_write(Path(path).with_suffix(".json"), text + "\n")
+
+
+def version_of(detector: Detector) -> str:
+    """Twelve digits that follow from the weights, what is fitted and the thresholds."""
+    digest = hashlib.sha256()
+    for name, value in sorted(_arrays(detector).items()):
+        digest.update(f"{name} {value.dtype} {value.shape} ".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _arrays(detector: Detector) -> dict[str, np.ndarray]:
+    network = detector.network.state_dict()
+    arrays = {f"network.{name}": value.numpy() for name, value in network.items()}
+    arrays |= fitted_arrays(detector)
+    return arrays | {name: getattr(detector, name).numpy() for name in detector.calibrated_names}
+
+
+def read_detector_card(path: str | os.PathLike[str]) -> DetectorCard:
+    """The card of what :func:`write_detector` wrote.
+
+    Raises:
+        ModelError: a missing, damaged or foreign file.
+    """
+    return _read(path)[0]
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[DetectorCard, dict[str, np.ndarray]]:
+    if not Path(path).is_file():
+        raise ModelError(f"{path}: no such file; 'train' writes it")
+    arrays, texts = read_safetensors(path)
+    if "detector" not in texts:
+        raise ModelError(f"{path}: holds weights but no detector; give a detector.safetensors")
+    return DetectorCard.from_json(texts["detector"], path), arrays
 
 
 def load_detector(path: str | os.PathLike[str]) -> Detector:
@@ -46,12 +76,7 @@ def load_detector(path: str | os.PathLike[str]) -> Detector:
     Raises:
         ModelError: a missing, damaged or foreign file.
     """
-    if not Path(path).is_file():
-        raise ModelError(f"{path}: no such file; 'train' writes it")
-    arrays, texts = read_safetensors(path)
-    if "detector" not in texts:
-        raise ModelError(f"{path}: holds weights but no detector; give a detector.safetensors")
-    card = DetectorCard.from_json(texts["detector"], path)
+    card, arrays = _read(path)
     _require_finite(arrays, path)
     detector = _unfitted(card, arrays, path)
     for name in detector.calibrated_names:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from paddle import nn
 
 from ppcls_sspcab.arguments import check_arguments
 from ppcls_sspcab.engine.ema import ExponentialMovingAverage
+from ppcls_sspcab.engine.identity import PICTURES, refuse_changes
 from ppcls_sspcab.errors import ModelError, UserError
 from ppcls_sspcab.fitting.save import Progress
 from ppcls_sspcab.utils.weights import (
@@ -44,7 +45,8 @@ class TrainingState:
     """Everything that a checkpoint holds.
 
     Attributes:
-        identity: what must agree for a resumed run to be the same run (seed, steps, category...).
+        identity: what must agree for a resumed run to be the same run, by name; see
+            :func:`ppcls_sspcab.engine.identity.training_identity`.
     """
 
     network: nn.Layer
@@ -66,19 +68,17 @@ class TrainingState:
         }
         write_safetensors(path, arrays, {"checkpoint": json.dumps(card)})
 
-    def load(self, path: Path) -> None:
+    def load(self, path: Path, allowed: Sequence[str] = ()) -> None:
         """Restores what :meth:`save` wrote.
+
+        Args:
+            allowed: names in ``identity``, or the sections above them, that may have changed.
 
         Raises:
             ModelError: a missing or damaged file, or one of another run.
         """
-        arrays, card = _read(path)
-        for key, value in self.identity.items():
-            if card["identity"].get(key) != value:
-                raise ModelError(
-                    f"{path}: was made with {key} = {card['identity'].get(key)!r}, this run has "
-                    f"{value!r}; resume with the same configuration or train anew"
-                )
+        arrays, card = read_checkpoint(path)
+        refuse_changes(card["identity"], self.identity, allowed, str(path))
         report = load_into(self.network, part_of(arrays, "network."), str(path))
         if report.missing or report.unexpected:
             raise ModelError(f"{path}: is of another network: {report.summary()}")
@@ -92,6 +92,7 @@ class TrainingState:
         if self.scaler is not None and card["scaler"]:
             self.scaler.load_state_dict(card["scaler"])
         self.progress = Progress(**card["progress"])
+        self.progress.trained_before = trained_on(card)
 
     def not_finite(self) -> list[str]:
         """Names of the weights, averages and accumulators that hold a NaN or an infinity."""
@@ -147,7 +148,7 @@ def load_network(network: nn.Layer, path: Path, averaged: bool = False) -> None:
     load_into(network, part, str(path))
 
 
-def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """A checkpoint's arrays, and its header: ``progress``, ``identity``, ``schedule``, ``scaler``.
 
     Raises:
@@ -165,6 +166,11 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     except (ValueError, AttributeError, UserError, RecursionError) as error:
         raise ModelError(f"{path}: damaged description of the training state: {error}") from error
     return arrays, card
+
+
+def trained_on(card: dict[str, Any]) -> list[str]:
+    """Contents of all the pictures that trained a checkpoint's network."""
+    return sorted({*card["progress"]["trained_before"], *card["identity"].get(PICTURES, ())})
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -74,7 +75,12 @@ class Engine:
 
         return train_category(config)
 
-    def eval(self, report: bool = False, detector: Detector | None = None) -> list[Results]:
+    def eval(
+        self,
+        report: bool = False,
+        detector: Detector | None = None,
+        threshold: float | None = None,
+    ) -> list[Results]:
         """Measures each category's detector on its test pictures.
 
         Writes ``results.{json,csv,md}`` and ``plots/`` and returns the ``Results``.
@@ -82,14 +88,17 @@ class Engine:
         Args:
             report: also write ``report.html``, with all test pictures.
             detector: instead of the one that the configuration names; of one category.
+            threshold: instead of the calibrated one, in the unit of the scores.
         """
         from ppcls_sspcab.engine.evaluate import evaluate_category
         from ppcls_sspcab.evaluation.tables import summary_table
 
         if detector is not None and len(self.categories) > 1:
             raise ConfigError("Global.category", "a detector is one category's, not 'all'")
+        if threshold is not None and not math.isfinite(threshold):
+            raise UserError(f"--threshold must be a finite number, not {threshold}")
         results, failed = self._each(
-            lambda config: evaluate_category(config, report, detector),
+            lambda config: evaluate_category(config, report, detector, threshold),
             [self._of(category) for category in self.categories],
         )
         if len(results) > 1 and is_first():
@@ -125,10 +134,10 @@ class Engine:
         if not is_first():
             return Verdicts()
         config = self._of(self.categories[0])
-        path, infer = config.detector_to_use, config.Infer
+        path = config.detector_to_use
         with config.naming_files():
             return predict_pictures(
-                path, infer, inputs or (), output, output_format, threshold, save_maps
+                path, config, inputs or (), output, output_format, threshold, save_maps
             )
 
     def export(

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Literal
 
 from ppcls_sspcab.config.config import Config
+from ppcls_sspcab.config.settled import refuse_settled
 from ppcls_sspcab.detector.file import load_detector
 from ppcls_sspcab.engine.hold import held
 from ppcls_sspcab.exporting.export import export_detector
 from ppcls_sspcab.exporting.quantize import int8_settings
+from ppcls_sspcab.fitting.versions import warn_of_mixture
+from ppcls_sspcab.paths import CARD_FILE
 from ppcls_sspcab.utils.logger import get_logger
 
 
@@ -28,7 +31,9 @@ def export_category(
         folder: what is replaced by the export.
     """
     detector = load_detector(config.detector_to_use)
+    warn_of_mixture(config.folder, folder, detector.card, but=folder / CARD_FILE)
     card, int8 = detector.card, None
+    refuse_settled(config, card.settings)
     if int8_max_drop is not None:
         int8 = int8_settings(config, card.preprocess, int8_max_drop)
     with nullcontext() if config.Global.save_inference_dir else held(folder.parent):

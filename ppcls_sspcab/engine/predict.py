@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.config.schema import InferSection
+from ppcls_sspcab.config.settled import refuse_settled
 from ppcls_sspcab.detector.detector import Detector
 from ppcls_sspcab.detector.file import load_detector
 from ppcls_sspcab.detector.predict import predict
 from ppcls_sspcab.engine.device import use_device
 from ppcls_sspcab.errors import ConfigError, UserError
+from ppcls_sspcab.fitting.versions import warn_of_mixture
 from ppcls_sspcab.image.maps import MapWriter
 from ppcls_sspcab.image.sources import find_pictures
 from ppcls_sspcab.registry import POSTPROCESSES
@@ -35,20 +38,16 @@ def predict_by_file(
     Args:
         config: its device, plug-ins and section ``Infer`` count, and nothing else of it.
     """
-    if config is None:
-        use_device("auto")
-        infer = InferSection()
-        return predict_pictures(path, infer, inputs, output, output_format, threshold, save_maps)
-    with config.naming_files():
-        config.load_plugins()
-        use_device(config.Global.device)
-        infer = config.Infer
-        return predict_pictures(path, infer, inputs, output, output_format, threshold, save_maps)
+    with nullcontext() if config is None else config.naming_files():
+        if config is not None:
+            config.load_plugins()
+        use_device("auto" if config is None else config.Global.device)
+        return predict_pictures(path, config, inputs, output, output_format, threshold, save_maps)
 
 
 def predict_pictures(
     path: str | os.PathLike[str],
-    infer: InferSection,
+    config: Config | None,
     inputs: Sequence[str],
     output: str | None = None,
     output_format: Literal["jsonl", "csv"] = "jsonl",
@@ -59,7 +58,8 @@ def predict_pictures(
 
     Args:
         path: the detector's file.
-        infer: batch size, post-process, and the pictures where ``inputs`` names none.
+        config: its section ``Infer`` gives batch size, post-process, and the pictures where
+            ``inputs`` names none; keys that the detector has settled are refused.
         inputs: files, folders, globs, ``.txt`` lists.
         output: file for the records; default standard output.
         threshold: instead of the calibrated one.
@@ -68,11 +68,16 @@ def predict_pictures(
     Returns:
         how many were judged good, anomalous, and not at all.
     """
+    infer = InferSection() if config is None else config.Infer
     given = inputs or ([infer.infer_imgs] if infer.infer_imgs else [])
     if not given:
         raise ConfigError("Infer.infer_imgs", "give pictures, here or on the command line")
     paths = find_pictures(given, without=[Path(save_maps)] if save_maps else [])
     detector = load_detector(path)
+    if config is not None:
+        refuse_settled(config, detector.card.settings)
+        if Path(path) == config.folder.detector:
+            warn_of_mixture(config.folder, config.inference_folder, detector.card)
     postprocess = POSTPROCESSES.build(
         infer.PostProcess or {"name": "AnomalyDecision"},
         "Infer.PostProcess",

@@ -1,90 +1,183 @@
-"""New good pictures for a trained detector: density and threshold anew, the weights as they are."""
+"""More good pictures for a trained detector: density and threshold anew, the weights stay."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ppcls_sspcab.config.config import Config
-from ppcls_sspcab.data.build import GoodPictures, good_pictures
+from ppcls_sspcab.config.settled import FITTED, TRAINED, refuse_settled, settled_values
+from ppcls_sspcab.data.build import GoodPictures, build_dataset, good_pictures
 from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.split import evenly_spread
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.data.synthetic import MAX_SPOILT
 from ppcls_sspcab.detector.build import build_threshold, unfitted_detector
+from ppcls_sspcab.detector.card import DetectorCard
 from ppcls_sspcab.detector.detector import Detector
-from ppcls_sspcab.detector.file import load_detector, write_detector
+from ppcls_sspcab.detector.file import load_detector, version_of, write_detector
+from ppcls_sspcab.detector.threshold.doubts import warn_of_doubts
+from ppcls_sspcab.engine.compare import alarms_before_and_after, tested_groups
 from ppcls_sspcab.engine.hold import held
-from ppcls_sspcab.errors import ConfigError
+from ppcls_sspcab.errors import ConfigError, DataError
 from ppcls_sspcab.exporting.export import export_detector
 from ppcls_sspcab.exporting.quantize import MAX_DROP, Int8Settings
-from ppcls_sspcab.fitting.fit import fit_detector
+from ppcls_sspcab.fitting.fit import FittedDetector, fit_detector
 from ppcls_sspcab.fitting.save import fit_protocol, fitted_sections
+from ppcls_sspcab.fitting.versions import forget_derived, keep_previous
+from ppcls_sspcab.image.content import contents_of
 from ppcls_sspcab.image.sources import find_pictures
 from ppcls_sspcab.paths import CARD_FILE, INT8_FILE, ONNX_FILE
 from ppcls_sspcab.runtime.card import InferenceCard
 from ppcls_sspcab.utils.logger import get_logger
 
+# Fewer pictures say too little of what is good to stand alone.
+LEAST_ALONE = 10
 
-def refit(config: Config, good: str) -> Path:
-    """Fits a trained detector to other good pictures and exports it as it was exported before.
 
-    Sections ``Density``, ``Score``, ``Localize`` and ``Threshold`` of the configuration hold, so
-    another density or image score takes no training either. The detector is written after the
-    export: where the export fails, both stay as they were.
+def refit(config: Config, good: str, only: bool = False) -> Path:
+    """Fits a trained detector to its old and new good pictures, and exports it as it was exported.
+
+    Sections ``Density``, ``Score``, ``Localize``, ``Threshold`` and ``Tolerance`` of the
+    configuration hold, so another density or image score takes no training either. What old and
+    new detector say to the held-out and the test pictures goes into the log and the protocol. The
+    old detector and its export are kept in ``versions/``. The new one is written after the export:
+    where that fails, both stay as they were.
 
     Args:
-        config: of one category.
-        good: folder, file, glob or ``.txt`` list of good pictures; part of them is held out for
+        config: of one category; its data set has the old good pictures.
+        good: folder, file, glob or ``.txt`` list of good pictures; part of all is held out for
             the threshold.
+        only: fits to the new pictures alone; at least ``LEAST_ALONE`` of them are needed.
 
     Returns:
         the folder of the exported model.
 
     Raises:
         ConfigError: the category ``all``, or another preprocessing than the network's.
-        DataError: too few pictures, or one that cannot be read.
+        DataError: too few pictures, one that cannot be read, or the old ones are not there.
         ModelError: no trained detector, or an export that cannot be verified.
     """
     if config.Global.category == "all":
         raise ConfigError("Global.category", "refitting needs one category, not 'all'")
     with held(config.folder.root):
-        return _refit(config, good)
+        return _refit(config, good, only)
 
 
-def _refit(config: Config, good: str) -> Path:
-    detector = load_detector(config.detector_to_use)
-    card = detector.card
+def _refit(config: Config, good: str, only: bool) -> Path:
+    before = load_detector(config.detector_to_use)
+    card = before.card
     wanted = config.Preprocess
     if wanted.white == "auto":
         wanted = dataclasses.replace(wanted, white=card.preprocess.white)
-    if wanted != card.preprocess:
-        raise ConfigError("Preprocess", "is not what the detector's network was trained with")
-    samples = [Sample(path, 0, "good", None, "train") for path in find_pictures([good])]
-    pictures = good_pictures(config, samples, card.preprocess)
     with config.naming_files():
-        unfitted = unfitted_detector(config, detector.network)
+        if wanted != card.preprocess:
+            raise ConfigError("Preprocess", "is not what the detector's network was trained with")
+        refuse_settled(config, card.settings, TRAINED)
+    new, sources = _listed(find_pictures([good])), [str(Path(good).absolute())]
+    old = [] if only else _old_pictures(config, card)
+    if only and len({*contents_of([sample.path for sample in new])}) < LEAST_ALONE:
+        raise DataError(
+            f"{good}: fewer than {LEAST_ALONE} different pictures: leave out --only, which forgets "
+            "the old good ones, or give more"
+        )
+    if not only:
+        sources = [*_earlier_sources(card), *sources]
+    pictures = good_pictures(config, [*old, *new], card.preprocess, card.trained_on)
+    with config.naming_files():
+        unfitted = unfitted_detector(config, before.network)
         fitted = fit_detector(unfitted, build_threshold(config), config, pictures)
-    new = fitted.detector
-    new.card = dataclasses.replace(
+    after = fitted.detector
+    groups = _held_out_groups(pictures, {sample.path for sample in new})
+    compared = alarms_before_and_after(before, after, config, groups | tested_groups(config))
+    after.card = dataclasses.replace(
         card,
-        **fitted_sections(fitted, config),
+        **fitted_sections(fitted, config, card.trained_on),
+        settings={**_of(card.settings, TRAINED), **settled_values(config, FITTED)},
+        version=version_of(after),
         protocol={
             **card.protocol,
             **fit_protocol(fitted, config, pictures),
-            "refitted_to": {"good": good, "pictures": len(samples)},
+            "refitted_to": {"good": sources, "old": len(old), "new": len(new)},
+            "refit_called_anomalies": compared,
         },
     )
-    folder = _export(new, config, pictures)
-    write_detector(new, config.folder.detector)
+    return _write(after, fitted, config, pictures)
+
+
+def _write(
+    detector: Detector, fitted: FittedDetector, config: Config, pictures: GoodPictures
+) -> Path:
+    folder = config.folder
+    if not config.Global.overwrite:
+        keep_previous(folder, config.inference_folder, detector.card.version)
+    exported = _export(detector, config, pictures)
+    write_detector(detector, folder.detector)
+    forget_derived(folder)
     get_logger().info(
-        f"{config.Global.category}: fitted to {len(pictures.train)} good pictures of {good}; "
-        f"threshold {fitted.calibration.threshold:.5f} ({fitted.calibration.note}); exported to "
-        f"{folder}"
+        f"{config.Global.category}: fitted to {len(pictures.train)} good pictures, "
+        f"{len(pictures.held_out or ())} held out; threshold {fitted.calibration.threshold:.5f} "
+        f"({fitted.calibration.note}); exported to {exported}"
     )
-    return folder
+    warn_of_doubts(config.Global.category, fitted.calibration, fitted.apart)
+    return exported
+
+
+def _old_pictures(config: Config, card: DetectorCard) -> list[Sample]:
+    """Those of the data set, and those of earlier refits.
+
+    Raises:
+        DataError: none of the pictures that the detector was made from is among them.
+    """
+    found: list[Sample] = []
+    reason = "other pictures lie there"
+    try:
+        found += build_dataset(config).train
+    except DataError as error:
+        reason = str(error)
+    for source in _earlier_sources(card):
+        with suppress(DataError):
+            found += _listed(find_pictures([source]))
+    known = {*card.trained_on, *card.fitted_to}
+    gone = known.difference(contents_of([sample.path for sample in found]))
+    if known and len(gone) == len(known):
+        raise DataError(
+            f"refitting keeps the old good pictures, and none of them is found: {reason}; name "
+            "Global.data_root, or forget them with --only"
+        )
+    if gone:
+        get_logger().warning(
+            f"{config.Global.category}: {len(gone)} of {len(known)} pictures that the detector was "
+            "made from are not found any more, so it forgets them"
+        )
+    return found
+
+
+def _earlier_sources(card: DetectorCard) -> list[str]:
+    """What earlier refits were given."""
+    return [str(source) for source in card.protocol.get("refitted_to", {}).get("good", ())]
+
+
+def _listed(paths: Sequence[str]) -> list[Sample]:
+    return [Sample(path, 0, "good", None, "train") for path in paths]
+
+
+def _held_out_groups(pictures: GoodPictures, new: set[str]) -> dict[str, list[Sample]]:
+    """The held-out pictures, old and new ones."""
+    held_out = pictures.held_out.samples if pictures.held_out is not None else []
+    return {
+        "old good pictures held out": [item for item in held_out if item.path not in new],
+        "new good pictures held out": [item for item in held_out if item.path in new],
+    }
+
+
+def _of(settings: Mapping[str, Any], sections: Sequence[str]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key.split(".")[0] in sections}
 
 
 def _export(detector: Detector, config: Config, pictures: GoodPictures) -> Path:

@@ -33,7 +33,7 @@ def train_category(config: Config) -> Path:
             atomic_write(folder.config, config.to_yaml())
         dataset = build_dataset(config)
         warn_of_masks(dataset.test, config)
-        pictures = good_pictures(config, dataset.train)
+        pictures = good_pictures(config, dataset.train, trained_on=trainer.trained_before())
         trainer.fit(pictures)
         fitted = fit_detector(trainer.detector, trainer.threshold, config, pictures)
         save_detector(fitted, config, pictures, trainer.progress)

@@ -17,8 +17,10 @@ from ppcls_sspcab.data.build import GoodPictures, build_transforms
 from ppcls_sspcab.data.loader import build_train_loader, flatten_views, reporting_dead_readers
 from ppcls_sspcab.data.views import CutPasteViews, SampleNumbers
 from ppcls_sspcab.detector.build import build_threshold, unfitted_detector
-from ppcls_sspcab.engine.checkpoint import TrainingState, load_network
+from ppcls_sspcab.engine.checkpoint import TrainingState, load_network, read_checkpoint, trained_on
 from ppcls_sspcab.engine.ema import ExponentialMovingAverage
+from ppcls_sspcab.engine.identity import PICTURES, training_identity
+from ppcls_sspcab.engine.sanity import LossWatch, check_start
 from ppcls_sspcab.engine.selection import Diagnosis, Selection
 from ppcls_sspcab.engine.step import TrainingStep, build_scaler, diverged
 from ppcls_sspcab.engine.training_log import TrainingLog
@@ -60,6 +62,8 @@ class Trainer:
         self._augmentations, self._views = build_transforms(config)
         paddle.seed(run.seed)
         self.network = build_network(config, self._views.class_num)
+        check_start(self.network, config)
+        self._watch = LossWatch(self._views.class_num, config.folder.checkpoint("latest"))
         self._loss = CombinedLoss(config.Loss.Train)
         self._total_steps = run.epochs * run.iter_per_epoch
         self._schedule = build_schedule(
@@ -71,13 +75,7 @@ class Trainer:
             scaler=build_scaler(config),
             ema=ExponentialMovingAverage(self.network, config.EMA.decay) if config.EMA else None,
             progress=Progress(),
-            identity={
-                "category": run.category,
-                "seed": run.seed,
-                "epochs": run.epochs,
-                "iter_per_epoch": run.iter_per_epoch,
-                "batch_size": config.DataLoader.Train.sampler.batch_size * ranks(),
-            },
+            identity=training_identity(config),
         )
         self.detector = unfitted_detector(config, self.network)
         self.threshold = build_threshold(config)
@@ -88,6 +86,16 @@ class Trainer:
         """Steps done and the best validation figure."""
         return self._state.progress
 
+    def trained_before(self) -> list[str]:
+        """Contents of the pictures that trained what is resumed; none of them may be held out.
+
+        Raises:
+            ModelError: no such checkpoint, or a damaged one.
+        """
+        if not self._run.checkpoints:
+            return []
+        return trained_on(read_checkpoint(self._checkpoint_to_resume())[1])
+
     def fit(self, pictures: GoodPictures) -> nn.Layer:
         """Runs all steps and returns the network with the selected weights, in evaluation mode.
 
@@ -95,6 +103,7 @@ class Trainer:
             UserError: the loss is not finite any more, or a picture cannot be read.
             KeyboardInterrupt: after Ctrl-C or SIGTERM, the step finished and ``latest`` saved.
         """
+        self._state.identity[PICTURES] = pictures.train.contents
         preprocess, seed = pictures.train.preprocess, self._run.seed
         wanted = self._run.eval_during_train
         diagnosis = Diagnosis(self._config, preprocess) if wanted else None
@@ -125,7 +134,7 @@ class Trainer:
 
     def _begin(self) -> None:
         if self._run.checkpoints:
-            self._state.load(self._checkpoint_to_resume())
+            self._state.load(self._checkpoint_to_resume(), self._run.resume_changes)
             get_logger().info(f"resuming after step {self.progress.step}")
         elif self._total_steps:
             # A kill in the first epoch must not find the state of an earlier run to resume from.
@@ -150,6 +159,9 @@ class Trainer:
         # The ranks stop together, whichever was asked to.
         figures = averaged({**figures, "interrupted": float(interrupted())})
         stop = figures.pop("interrupted") > 0
+        if self.progress.first_loss is None:
+            self.progress.first_loss = figures["loss"]
+        self._watch.add(figures["loss"], figures["accuracy"])
         self.progress.step += 1
         self.progress.seconds += batch_cost
         if log is not None:
@@ -165,6 +177,10 @@ class Trainer:
 
     def _end_epoch(self, pictures: GoodPictures, diagnosis: Diagnosis | None) -> None:
         run, epoch = self._run, self.progress.step // self._run.iter_per_epoch
+        first_loss = self.progress.first_loss or 0.0
+        self._watch.end_epoch(first_loss, self.progress.step - 1, self._schedule.get_lr())
+        if epoch == run.epochs:
+            self._watch.end(run.category)
         average_statistics(self.network)
         due = epoch % run.eval_interval == 0 and epoch >= run.start_eval_epoch
         if due or epoch == run.epochs:

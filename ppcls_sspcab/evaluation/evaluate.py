@@ -59,11 +59,24 @@ def evaluate(
         _records(store, found, threshold),
         threshold,
         config.Global.seed,
-        card.protocol,
+        {**card.protocol, **_calibration(card), "detector_version": card.version},
         build_metrics(config),
         meter.results() if meter is not None else None,
     )
     return results, found["embedding"]
+
+
+def _calibration(card: DetectorCard) -> dict[str, Any]:
+    """Entries of the protocol: what is known of the threshold's false alarms."""
+    found = card.calibration
+    if found is None:
+        return {}
+    return {
+        "target_false_alarm_rate": found.target_fpr,
+        "target_kept_on_the_average": found.guaranteed,
+        "plausible_false_alarm_rate": found.plausible_fpr,
+        "good_pictures_calibrated_on": found.good_pictures,
+    }
 
 
 def _without_maps(

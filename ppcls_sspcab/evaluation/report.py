@@ -19,12 +19,15 @@ from ppcls_sspcab.evaluation.results import METRICS, Results
 from ppcls_sspcab.evaluation.tables import (
     DEFECT_HEADER,
     METRIC_HEADER,
+    THRESHOLD_HEADER,
+    THRESHOLD_NOTE,
     TWO_THRESHOLDS,
     defect_rows,
     meanings,
     metric_rows,
     summary,
     synthetic_auroc,
+    threshold_rows,
 )
 from ppcls_sspcab.image.drawing import FOUND, TRUTH, contour, overlay
 from ppcls_sspcab.paths import RunFolder
@@ -104,6 +107,9 @@ class Report:
             called_without=sum(p["found"] is False and p["called"] for p in pictures),
             defect_header=DEFECT_HEADER,
             defects=defect_rows(results),
+            threshold_note=THRESHOLD_NOTE.replace("`", ""),
+            threshold_header=THRESHOLD_HEADER,
+            thresholds=threshold_rows(results),
             found=FOUND,
             truth=TRUTH,
             protocol=[(name, flat(value)) for name, value in results.protocol.items()],

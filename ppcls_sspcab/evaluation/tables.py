@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from ppcls_sspcab.evaluation.results import COLUMNS, METRICS, Results
 from ppcls_sspcab.paths import RunFolder
 from ppcls_sspcab.utils.files import atomic_write, write_json
@@ -43,6 +45,15 @@ TWO_THRESHOLDS = (
     "above it. So a good part may have contours, and a bad one none."
 )
 METRIC_HEADER = ("metric", "value", "95 % interval")
+THRESHOLD_HEADER = ("threshold", "false alarms", "rate", "detected", "rate", "")
+# What a threshold of the table may cost in false alarms on the test pictures, and what of the bad
+# ones it must find.
+ALARM_RATES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
+DETECTION_RATES = (1.0, 0.95, 0.9)
+THRESHOLD_NOTE = (
+    "What other thresholds would have done on these test pictures (`eval --threshold`). One that "
+    "is chosen here has to be measured on others."
+)
 DEFECT_HEADER = ("defect", "pictures", "detected", "rate", "95 %", "image AUROC", "95 %")
 
 
@@ -63,6 +74,8 @@ def to_markdown(results: Results) -> str:
     ]
     if results.per_defect:
         blocks.append(markdown_table(DEFECT_HEADER, defect_rows(results)))
+    if thresholds := threshold_rows(results):
+        blocks += [THRESHOLD_NOTE, markdown_table(THRESHOLD_HEADER, thresholds)]
     if results.protocol:
         rows = [(f"`{key}`", flat(value)) for key, value in results.protocol.items()]
         blocks.append(markdown_table(["protocol", ""], rows))
@@ -157,6 +170,42 @@ def defect_rows(results: Results) -> list[tuple[object, ...]]:
         )
         for name, defect in results.per_defect.items()
     ]
+
+
+def threshold_rows(results: Results) -> list[tuple[object, ...]]:
+    """The cells of thresholds against false alarms and detections, from the lowest threshold on.
+
+    The lowest that keep a rate of false alarms, the highest that keep one of detections, and the
+    one in use, which is marked; none without good or without bad pictures.
+    """
+    scores = np.array([record["score"] for record in results.records], np.float64)
+    bad_ones = np.array([record["label"] for record in results.records]) == 1
+    good, bad = np.sort(scores[~bad_ones]), np.sort(scores[bad_ones])
+    if not len(good) or not len(bad):
+        return []
+    highest_passed = [len(good) - 1 - math.floor(rate * len(good) + 1e-9) for rate in ALARM_RATES]
+    lowest_found = [len(bad) - math.ceil(rate * len(bad) - 1e-9) for rate in DETECTION_RATES]
+    wanted = {_beside(scores, good[index], 1) for index in highest_passed}
+    wanted |= {_beside(scores, bad[index], -1) for index in lowest_found}
+    rows: list[tuple[object, ...]] = []
+    for value in sorted({*wanted, results.threshold}):
+        used = value == results.threshold
+        alarms, hits = int(np.sum(good > value)), int(np.sum(bad > value))
+        if used:  # decided in float32, as they were
+            alarms = results.counts["false_alarms"]
+            hits = len(bad) - results.counts["missed"]
+        rates = number(alarms / len(good)), number(hits / len(bad))
+        cells = f"{value:.5g}", f"{alarms} of {len(good)}", rates[0], f"{hits} of {len(bad)}"
+        rows.append((*cells, rates[1], "in use" if used else ""))
+    return rows
+
+
+def _beside(scores: np.ndarray, score: float, side: int) -> float:
+    """The middle between a score and its neighbour above (``side`` 1) or below (-1)."""
+    others = scores[side * (scores - score) > 0]
+    if not len(others):
+        return float(score + side * max(1e-3 * abs(score), 1e-9))
+    return float(score + others[np.argmin(np.abs(others - score))]) / 2
 
 
 def summary_table(results: Sequence[Results]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import importlib.metadata
 import os
@@ -58,7 +59,8 @@ def export_detector(
         detector: ``forward(images float32 [N, 3, h, w])`` gives a dict with ``score`` [N] among
             its entries; buffers ``threshold`` and ``scale``; perhaps ``pictures_at_once``.
         card: what the detector was made from.
-        folder: replaced as a whole; must be absent, empty or an earlier export.
+        folder: replaced as a whole; must be absent, empty or an earlier export. Of one of the same
+            detector the threshold stays, if ``calibrate`` has set it.
         formats: of ``paddle`` and ``onnx``.
         input_type: ``float32`` normalised [N, 3, h, w], or ``uint8`` RGB [N, h, w, 3], which the
             graph normalises itself.
@@ -98,7 +100,7 @@ def export_detector(
         verification = verify(temporary, outputs, formats, prepare(pixels), expected, scale)
         if int8 is not None:
             verification["int8"] = _save_int8(temporary, int8, threshold, prepare)
-        InferenceCard(
+        new = InferenceCard(
             category=card.category,
             input_type=input_type,
             preprocess=card.preprocess,
@@ -111,8 +113,41 @@ def export_detector(
             versions=_versions(formats),
             verification=verification,
             detector=card.to_dict(),
-        ).write(temporary)
+        )
+        _as_calibrated(new, target).write(temporary)
     return target
+
+
+def _as_calibrated(new: InferenceCard, target: Path) -> InferenceCard:
+    """The card with the threshold of an earlier export, if ``calibrate`` has set that."""
+    earlier = _calibrated(target, new.version)
+    if earlier is None:
+        return new
+    described = {**new.detector, "calibration": earlier.detector.get("calibration")}
+    return dataclasses.replace(
+        new, threshold=earlier.threshold, scale=earlier.scale, detector=described
+    )
+
+
+def _calibrated(target: Path, version: str) -> InferenceCard | None:
+    """The card of an earlier export of the same detector that was calibrated since, if it was."""
+    try:
+        earlier = InferenceCard.read(target)
+    except ModelError:
+        return None
+    if not earlier.calibrated_since:
+        return None
+    if version and earlier.version == version:
+        get_logger().info(
+            f"{target}: keeps the threshold {earlier.threshold:.5f}, which 'calibrate' has set for "
+            "this detector"
+        )
+        return earlier
+    get_logger().warning(
+        f"{target}: the threshold {earlier.threshold:.5f}, which 'calibrate' has set, was for "
+        "another detector and is gone: calibrate again"
+    )
+    return None
 
 
 def _save_int8(

@@ -21,6 +21,7 @@ from ppcls_sspcab.detector.build import (
 from ppcls_sspcab.detector.detector import Detector
 from ppcls_sspcab.detector.threshold.base import Threshold
 from ppcls_sspcab.detector.threshold.calibration import Calibration, spread
+from ppcls_sspcab.detector.threshold.doubts import standing_apart
 from ppcls_sspcab.detector.threshold.out_of_fold import out_of_fold
 from ppcls_sspcab.fitting.run import (
     StoredFeatures,
@@ -50,6 +51,9 @@ class FittedDetector:
         pixel_calibration: of the map; None without one.
         synthetic_auroc: AUROC of each image score on synthetic defects, by name, where they were
             compared.
+        fitted_to: contents of the pictures that it was fitted to, or that chose or scaled its
+            image score.
+        apart: paths of the good pictures whose scores stand far above the others that calibrated.
     """
 
     detector: Detector
@@ -57,6 +61,8 @@ class FittedDetector:
     calibration: Calibration
     pixel_calibration: Calibration | None
     synthetic_auroc: dict[str, float]
+    fitted_to: list[str]
+    apart: list[str]
 
 
 def fit_detector(
@@ -102,14 +108,20 @@ def fit_detector(
             detector.image_score, parts = detector.image_score.candidates(parts)[chosen]
         good_scores = combine(detector.image_score, parts)
         calibration = _calibrate(detector, threshold, config, good_scores, train.preprocess)
-    scaled = bool(aurocs) or detector.image_score.uses_held_out
+    selected = config.Global.model_selection == "val_synthetic"
+    scaled = selected or bool(aurocs) or detector.image_score.uses_held_out
     calibration = _weakened(calibration, held_out is None, scaled)
     pixel_calibration = _calibrate_pixels(pixels, config, len(parts))
     if config.Tolerance is not None:
         calibration = _of_changed(calibration)
         pixel_calibration = pixel_calibration and _of_changed(pixel_calibration)
     detector.calibrate(calibration, pixel_calibration)
-    return FittedDetector(detector, section, calibration, pixel_calibration, aurocs)
+    fitted_to = [*train.contents, *(held_out.contents if held_out is not None and scaled else ())]
+    judged_on = (held_out or train).samples
+    apart = [judged_on[index].path for index in standing_apart(good_scores)]
+    return FittedDetector(
+        detector, section, calibration, pixel_calibration, aurocs, fitted_to, apart
+    )
 
 
 def _out_of_fold(
@@ -142,8 +154,8 @@ def _weakened(calibration: Calibration, folded: bool, scaled: bool) -> Calibrati
         )
     if scaled:
         return calibration.without_guarantee(
-            f"{calibration.note}; the held-out pictures also chose or scaled the image score, so "
-            "the rate is kept nearly, not by proof"
+            f"{calibration.note}; the held-out pictures also chose the weights, or chose or scaled "
+            "the image score, so the rate is kept nearly, not by proof"
         )
     return calibration
 

@@ -22,7 +22,7 @@ INPUT_NAME = "images"
 
 _FORMAT = 1
 _LARGEST = 3.4e38  # of float32
-_MAPPINGS = ("in_graph", "versions", "verification", "files")
+_MAPPINGS = ("in_graph", "versions", "verification", "files", "detector")
 _HEADER = "# Written by 'ppcls-sspcab export'; deploy/README.md explains each key.\n"
 
 
@@ -70,12 +70,15 @@ class InferenceCard:
         texts = [name for name in names if isinstance(name, str)]
         if "score" not in texts or len(set(texts)) < len(names):
             raise ValueError(f"outputs must be a list of names with 'score', not {self.outputs!r}")
-        for name in (*_MAPPINGS, "detector"):
+        for name in _MAPPINGS:
             if not isinstance(getattr(self, name), Mapping):
                 raise ValueError(f"{name} must be a mapping, not {getattr(self, name)!r}")
         for name, value in self.files.items():
             if not (isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)):
                 raise ValueError(f"files: {name} must be a SHA-256, not {value!r}")
+        for name in ("trained_on", "fitted_to"):
+            if not isinstance(self.detector.get(name, []), list):
+                raise ValueError(f"detector.{name} must be a list")
         if self.input_type not in ("float32", "uint8"):
             raise ValueError(f"input_type must be float32 or uint8, not {self.input_type!r}")
         for name in ("threshold", "scale"):
@@ -92,6 +95,22 @@ class InferenceCard:
         """Shape of the graph's input for one picture, without the batch axis."""
         height, width = self.preprocess.image_size
         return (height, width, 3) if self.input_type == "uint8" else (3, height, width)
+
+    @property
+    def version(self) -> str:
+        """Of the detector that was exported; "" where it is not known."""
+        return str(self.detector.get("version", ""))
+
+    @property
+    def calibrated_since(self) -> bool:
+        """Whether ``calibrate`` has set the threshold after the export."""
+        own = {"threshold": self.threshold, "scale": self.scale}
+        return bool(self.in_graph) and dict(self.in_graph) != own
+
+    @property
+    def made_from(self) -> list[str]:
+        """Contents of the pictures that trained the network, or that anything was fitted to."""
+        return [*self.detector.get("trained_on", ()), *self.detector.get("fitted_to", ())]
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Writes ``inference.yml`` into the folder, whole or not at all."""
@@ -110,7 +129,6 @@ class InferenceCard:
             "scale": self.scale,
             "pictures_at_once": self.pictures_at_once,
             **{name: dict(getattr(self, name)) for name in _MAPPINGS},
-            "detector": dict(self.detector),
         }
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
         atomic_write(Path(folder) / CARD_FILE, _HEADER + text)

@@ -15,6 +15,7 @@ from paddle import nn
 from ppcls_sspcab.cli.main import main
 from ppcls_sspcab.engine.trainer import Trainer
 from ppcls_sspcab.errors import OutputError
+from ppcls_sspcab.utils.weights import write_safetensors
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SHIPPED = sorted(CONFIGS.rglob("*.yaml"))
@@ -28,6 +29,7 @@ FREE = {
 SECTION = r": (Global|Arch|Loss|Optimizer|DataLoader|Density|Threshold|Localize|Tiling|Tolerance)\b"
 
 Path_ = tuple[Any, ...]
+WEIGHTS = "weights.safetensors"
 
 
 class TinyResNet(nn.Layer):
@@ -65,6 +67,8 @@ def _nothing_is_trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     monkeypatch.setattr(Trainer, "fit", fit)
     monkeypatch.setattr("paddle.vision.models.resnet18", TinyResNet)
     monkeypatch.chdir(tmp_path)
+    weights = {key: value.numpy() for key, value in TinyResNet().state_dict().items()}
+    write_safetensors(tmp_path / WEIGHTS, weights, {})
 
 
 def tree_of(file: Path, data: Path) -> dict[str, Any]:
@@ -73,7 +77,7 @@ def tree_of(file: Path, data: Path) -> dict[str, Any]:
     if "_BASE_" in tree:
         tree["_BASE_"] = str((file.parent / tree["_BASE_"]).resolve())
     tree.setdefault("Global", {}).update({"data_root": str(data), "device": "cpu"})
-    tree.setdefault("Arch", {})["pretrained"] = False
+    tree.setdefault("Arch", {})["pretrained"] = WEIGHTS
     tree.setdefault("Preprocess", {})["image_size"] = [32, 32]
     if "Tiling" in tree:
         tree["Tiling"]["size"] = [32, 32]

@@ -34,9 +34,11 @@ def sides(split: GoodSplit) -> tuple[set[str], set[str]]:
 def test_every_picture_is_on_one_side_in_its_order(tmp_path: Path) -> None:
     samples = made(tmp_path, [str(number) for number in range(50)])
     split = split_good(samples, 0.2, seed=0)
-    assert sorted(split.train + split.held_out, key=samples.index) == samples
-    assert split.train == sorted(split.train, key=samples.index)
-    assert split_good(samples, 0, seed=0) == GoodSplit(samples, [])
+    assert sorted(read(split.train + split.held_out), key=int) == read(samples)
+    assert read(split.train) == sorted(read(split.train), key=int)
+    assert read(split_good(samples, 0, seed=0).train) == read(samples)
+    contents = [sample.content for sample in split.train + split.held_out]
+    assert len(set(contents)) == 50 and "" not in contents
 
 
 def test_a_picture_stays_where_it_is_when_others_come_go_and_are_renamed(tmp_path: Path) -> None:
@@ -49,12 +51,27 @@ def test_a_picture_stays_where_it_is_when_others_come_go_and_are_renamed(tmp_pat
     assert train_fewer < train and apart_fewer < apart
 
 
-def test_copies_lie_on_one_side(tmp_path: Path) -> None:
+def test_of_copies_the_first_counts(tmp_path: Path) -> None:
     contents = [str(number % 20) for number in range(100)]
-    for seed in range(10):
-        train, apart = sides(split_good(made(tmp_path, contents), 0.3, seed))
-        assert not train & apart
-        assert len(train | apart) == 20
+    samples = made(tmp_path, contents)
+    for share in (0, 0.3):
+        split = split_good(samples, share, seed=0)
+        assert sorted(read(split.train + split.held_out)) == sorted(contents[:20])
+        first = {sample.path for sample in samples[:20]}
+        assert {sample.path for sample in split.train + split.held_out} == first
+        assert split.copies == 80
+
+
+def test_what_was_trained_on_is_not_held_out(tmp_path: Path) -> None:
+    samples = made(tmp_path, [str(number) for number in range(60)])
+    trained_on = {sample.content for sample in split_good(samples, 0.5, seed=0).train}
+    for seed in range(5):
+        split = split_good(samples, 0.5, seed, trained_on)
+        assert not trained_on & {sample.content for sample in split.held_out}
+        assert len(split.held_out) > 5
+    everything = {sample.content for sample in split_good(samples, 0, seed=0).train}
+    with pytest.raises(DataError, match="trained on 60 of 60"):
+        split_good(samples, 0.5, 0, everything)
 
 
 def test_about_the_share_is_held_out_by_every_seed_another_part(tmp_path: Path) -> None:
@@ -84,4 +101,4 @@ def test_a_missing_file_is_left_to_whoever_reads_it(tmp_path: Path) -> None:
     samples = made(tmp_path, [str(number) for number in range(8)])
     shutil.move(samples[0].path, tmp_path / "gone")
     split = split_good(samples, 0.2, seed=0)
-    assert samples[0] in split.train + split.held_out
+    assert samples[0].path in {sample.path for sample in split.train + split.held_out}

@@ -164,7 +164,7 @@ def test_files_that_are_no_detector_are_refused(detector: Detector, tmp_path: Pa
     for broken_arrays, broken_text in (
         (dropped, text),
         ({n: v for n, v in arrays.items() if n != "threshold"}, text),
-        (arrays, text.replace('"format": 3', '"format": 99')),
+        (arrays, text.replace('"format": 4', '"format": 99')),
         (arrays, "{}"),
         (arrays, "no json"),
     ):

@@ -12,7 +12,13 @@ from sklearn import metrics as sk
 from ppcls_sspcab.errors import DataError, ModelError
 from ppcls_sspcab.evaluation.plots import write_plots
 from ppcls_sspcab.evaluation.results import COLUMNS, evaluate_scores
-from ppcls_sspcab.evaluation.tables import mean_values, summary_table, to_markdown, write_results
+from ppcls_sspcab.evaluation.tables import (
+    mean_values,
+    summary_table,
+    threshold_rows,
+    to_markdown,
+    write_results,
+)
 from ppcls_sspcab.paths import RunFolder
 
 THRESHOLD = 24.0
@@ -177,9 +183,38 @@ def test_markdown_says_what_people_ask_first():
     assert "bent\\|wire" in text
     assert "paddle 3.3.1" in text
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
-    assert len(tables) == 3
+    assert len(tables) == 4
     for table in tables:
         assert len({line.replace("\\|", "").count("|") for line in table}) == 1
+
+
+def test_the_table_of_thresholds_is_what_counting_gives():
+    results = evaluate(records(count=200))
+    rows = threshold_rows(results)
+    thresholds = [float(row[0]) for row in rows]
+    assert thresholds == sorted(thresholds)
+    good = [row["score"] for row in results.records if not row["label"]]
+    bad = [row["score"] for row in results.records if row["label"]]
+    for threshold, (_, alarms, _, hits, _, _) in zip(thresholds, rows, strict=True):
+        # As printed, so that what a user copies from the table does what the table says.
+        assert alarms == f"{sum(score > threshold for score in good)} of 100"
+        assert hits == f"{sum(score > threshold for score in bad)} of 100"
+    counts = {int(row[1].split()[0]) for row in rows}
+    assert {0, 1, 2, 5, 10, 20} <= counts
+    assert {90, 95, 100} <= {int(row[3].split()[0]) for row in rows}
+    assert [row[0] for row in rows if row[5] == "in use"] == ["24"]
+    assert "in use" in to_markdown(results)
+
+
+@pytest.mark.parametrize("kinds", [("good",), ("scratch",)])
+def test_without_both_kinds_there_is_no_table_of_thresholds(kinds):
+    assert threshold_rows(evaluate(records(kinds))) == []
+
+
+def test_equal_scores_still_give_a_table_of_thresholds():
+    rows = [{**row, "score": 0.0, "is_anomaly": False} for row in records(count=8)]
+    cells = threshold_rows(evaluate_scores(rows, 0.0, seed=0, protocol={}))
+    assert [row[1] for row in cells] == ["4 of 4", "0 of 4", "0 of 4"]
 
 
 def test_a_metric_of_one_s_own_joins_by_name():

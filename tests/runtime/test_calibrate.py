@@ -1,3 +1,4 @@
+import pathlib
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from ppcls_sspcab.cli.main import main
 from ppcls_sspcab.detector.card import DetectorCard
 from ppcls_sspcab.errors import ConfigError, DataError, ModelError
 from ppcls_sspcab.exporting.export import export_detector
+from ppcls_sspcab.image.content import contents_of
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.runtime.calibrate import calibrate
 from ppcls_sspcab.runtime.card import InferenceCard
@@ -108,6 +110,59 @@ def test_a_mistake_changes_nothing(model, good, capsys):
     with pytest.raises(ModelError, match=r"without model_int8\.onnx"):
         calibrate(model, str(good), precision="int8")
     assert (model / "inference.yml").read_bytes() == before
+
+
+def exported(folder, **known):
+    card = DetectorCard(arch={}, density={}, preprocess=PREPROCESS, category="lamp", **known)
+    return export_detector(Brightness(), card, folder, ["paddle", "onnx"])
+
+
+@pytest.mark.parametrize("kind", ["trained_on", "fitted_to"])
+def test_pictures_that_the_model_knows_calibrate_nothing(tmp_path, good, kind, capsys):
+    paths = sorted(map(str, good.iterdir()))
+    model = exported(tmp_path / "known", **{kind: contents_of(paths)})
+    before = (model / "inference.yml").read_bytes()
+    assert main(["calibrate", "--model", str(model), "--good", str(good)]) == 2
+    assert "39 of 39 pictures are among those" in capsys.readouterr().err
+    assert (model / "inference.yml").read_bytes() == before
+
+    # Renamed they are the same; those that are new are taken.
+    for number, path in enumerate(paths):
+        (good / f"renamed {number}.png").write_bytes(pathlib.Path(path).read_bytes())
+        pathlib.Path(path).unlink()
+    for value in range(100, 120):
+        Image.new("L", (10, 7), value).save(good / f"new {value}.png")
+    calibration = calibrate(model, str(good))
+    assert (calibration.pictures, calibration.guaranteed) == (20, True)
+    assert calibration.threshold == pytest.approx(119 / 255, abs=1e-6)
+    assert "39 of 59 pictures are among those" in capsys.readouterr().err
+
+
+def test_copies_of_few_pictures_promise_nothing(model, tmp_path, capsys):
+    (tmp_path / "copies").mkdir()
+    for number in range(40):
+        grey = Image.new("L", (10, 7), 50 + number % 2)
+        grey.save(tmp_path / "copies" / f"{number}.png")
+    calibration = calibrate(model, str(tmp_path / "copies"))
+    assert (calibration.pictures, calibration.guaranteed) == (2, False)
+    said = capsys.readouterr().err
+    assert "38 of 40 pictures are copies" in said
+    assert "up to 0.68 of new good pictures" in said
+
+
+def test_one_picture_is_no_calibration(model, good, capsys):
+    one = sorted(good.iterdir())[0]
+    assert main(["calibrate", "--model", str(model), "--good", str(one)]) == 2
+    assert "at least 2 good pictures" in capsys.readouterr().err
+
+
+def test_a_bad_picture_among_the_good_is_named(model, good, capsys):
+    Image.new("L", (10, 7), 250).save(good / "scratched.png")
+    calibration = calibrate(model, str(good), 0.01)
+    assert "scratched.png" in capsys.readouterr().err
+    assert InferenceCard.read(model).detector["calibration"]["plausible_fpr"] == pytest.approx(
+        calibration.plausible_fpr
+    )
 
 
 def test_it_needs_no_paddle(model, good):

@@ -10,7 +10,10 @@ from collections.abc import Callable
 import numpy as np
 
 from ppcls_sspcab.detector.threshold.calibration import Calibration
+from ppcls_sspcab.detector.threshold.doubts import plausible_rate
 from ppcls_sspcab.errors import DataError, ModelError
+
+LEAST_GOOD = 2  # one score has no spread
 
 
 class Threshold:
@@ -34,16 +37,15 @@ class Threshold:
         """:meth:`fit` of checked scores, with its name and the number of pictures noted.
 
         Args:
-            good_scores: float [N].
+            good_scores: float [N], N >= 2, of different pictures.
             bad_scores: float [M], where :attr:`needs_bad_scores`.
 
         Raises:
-            DataError: no scores of one kind.
+            DataError: fewer than two good scores, or no bad ones.
             ModelError: scores that are not finite, or a threshold or scale that is of no use.
         """
-        scores = [_checked(good_scores, "good")]
-        if bad_scores is not None:
-            scores.append(_checked(bad_scores, "bad"))
+        good = _checked(good_scores, "good", LEAST_GOOD)
+        scores = [good] if bad_scores is None else [good, _checked(bad_scores, "bad", 1)]
         found, method = self.fit(*scores), type(self).__name__
         if not isinstance(found, Calibration):
             raise ModelError(f"{method}.fit must return a Calibration, not {found!r}")
@@ -52,19 +54,27 @@ class Threshold:
                 f"{method} gives the threshold {found.threshold} and the scale {found.scale}: both "
                 "must be finite, and the scale above 0"
             )
+        threshold = float(found.threshold)
+        above = int(np.sum(good > threshold))
         return dataclasses.replace(
             found,
-            threshold=float(found.threshold),
+            threshold=threshold,
             scale=float(found.scale),
             method=method,
             pictures=sum(map(len, scores)),
+            good_pictures=len(good),
+            false_alarms=above,
+            plausible_fpr=plausible_rate(len(good), above),
         )
 
 
-def _checked(values: np.ndarray, kind: str) -> np.ndarray:
+def _checked(values: np.ndarray, kind: str, least: int) -> np.ndarray:
     scores = np.asarray(values, np.float64).reshape(-1)
-    if not len(scores):
-        raise DataError(f"the threshold needs scores of {kind} pictures, and there are none")
+    if len(scores) < least:
+        raise DataError(
+            f"the threshold needs scores of at least {least} {kind} pictures, and there are "
+            f"{len(scores) or 'none'}"
+        )
     if not np.isfinite(scores).all():
         raise ModelError(
             f"{np.sum(~np.isfinite(scores))} of {len(scores)} scores of {kind} pictures are not "

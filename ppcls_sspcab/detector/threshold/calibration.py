@@ -20,9 +20,14 @@ class Calibration:
             ``normalized_score = 0.5 + 0.5 * softsign((score - threshold) / scale)``.
         method: name of the registered class that found it; :meth:`Threshold.calibrate` sets it.
         pictures: number of pictures it was found on; set there, too.
+        good_pictures: how many of them are good.
+        false_alarms: how many of these lie above the threshold.
         target_fpr: the share of good pictures that may be called anomalies, where one was set.
         guaranteed: whether ``target_fpr`` holds for new good pictures, whatever the
-            distribution of their scores, on the average over calibration sets.
+            distribution of their scores, on the average over calibration sets. A single one may
+            do worse: see ``plausible_fpr``.
+        plausible_fpr: the share of new good pictures above the threshold is larger only once in
+            ten calibration sets; of pictures that nothing was fitted to.
         note: how it was found, in a sentence.
     """
 
@@ -30,8 +35,11 @@ class Calibration:
     scale: float
     method: str = ""
     pictures: int = 0
+    good_pictures: int = 0
+    false_alarms: int = 0
     target_fpr: float | None = None
     guaranteed: bool = False
+    plausible_fpr: float | None = None
     note: str = ""
 
     def without_guarantee(self, reason: str) -> Calibration:
@@ -39,6 +47,10 @@ class Calibration:
         if not self.guaranteed:
             return self
         return dataclasses.replace(self, guaranteed=False, note=reason)
+
+    def keeps(self, rate: float) -> bool:
+        """Whether so many good pictures, so many of them above, keep ``rate`` on the average."""
+        return self.false_alarms + 1 <= (self.good_pictures + 1) * rate * (1 + 1e-9)
 
 
 def spread(scores: np.ndarray) -> float:

@@ -32,7 +32,7 @@ def test_the_false_alarm_rate_is_the_one_theory_gives(count, rate):
     assert np.mean(rates) == pytest.approx(expected, abs=5 * error)
 
 
-@given(st.integers(1, 300), st.sampled_from([0.01, 0.05, 0.1, 0.2, 0.5]))
+@given(st.integers(2, 300), st.sampled_from([0.01, 0.05, 0.1, 0.2, 0.5]))
 def test_the_threshold_is_the_smallest_that_keeps_the_promise(count, rate):
     """Of n + 1 exchangeable scores the last is above the k-th of the others in 1 - k / (n + 1)."""
     scores = np.arange(1.0, count + 1)
@@ -94,7 +94,7 @@ def brute_force_f1(good, bad, threshold):
 
 @pytest.mark.slow
 @given(
-    st.lists(st.integers(0, 8), min_size=1, max_size=12),
+    st.lists(st.integers(0, 8), min_size=2, max_size=12),
     st.lists(st.integers(0, 8), min_size=1, max_size=12),
 )
 def test_no_threshold_has_a_greater_f1(good, bad):
@@ -131,7 +131,9 @@ def test_broken_scores_are_refused():
     with pytest.raises(DataError, match="good pictures, and there are none"):
         TargetFPR().calibrate(np.array([]))
     with pytest.raises(DataError, match="bad pictures, and there are none"):
-        F1Threshold().calibrate(np.array([1.0]), np.array([]))
+        F1Threshold().calibrate(np.array([1.0, 2.0]), np.array([]))
+    with pytest.raises(DataError, match="at least 2 good pictures, and there are 1"):
+        TargetFPR().calibrate(np.array([1.0]))
     with pytest.raises(ModelError, match="1 of 3 scores"):
         TargetFPR().calibrate(np.array([1.0, np.nan, 2.0]))
 
