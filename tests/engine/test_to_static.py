@@ -11,6 +11,7 @@ import pytest
 
 from ppcls_sspcab.config.load import load_config
 from ppcls_sspcab.engine.engine import Engine
+from ppcls_sspcab.utils.weights import write_safetensors
 
 
 def losses(path: Path, folder: Path, *overrides: str) -> dict[str, np.ndarray]:
@@ -27,7 +28,10 @@ def losses(path: Path, folder: Path, *overrides: str) -> dict[str, np.ndarray]:
 def test_the_losses_are_those_of_eager_mode(
     tiny_yaml: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frozen: str
 ) -> None:
-    common = (frozen, "Global.print_batch_step=1")
+    weights = paddle.vision.models.resnet18().state_dict()
+    pretrained = tmp_path / "weights.safetensors"
+    write_safetensors(pretrained, {name: value.numpy() for name, value in weights.items()}, {})
+    common = (frozen, "Global.print_batch_step=1", f"Arch.pretrained={pretrained}")
     eager = losses(tiny_yaml, tmp_path / "eager", *common)
     traced = []
     to_static = paddle.jit.to_static
