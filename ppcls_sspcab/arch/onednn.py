@@ -12,6 +12,7 @@ from paddle import nn
 from ppcls_sspcab.arch.modes import evaluation_mode
 from ppcls_sspcab.utils.machine import cpu_threads
 from ppcls_sspcab.utils.paddle_inference import PaddleProgram
+from ppcls_sspcab.utils.static_graph import static_graph
 from ppcls_sspcab.utils.streams import quiet_stdout
 
 
@@ -32,7 +33,7 @@ class OneDNNLayer:
             tempfile.TemporaryDirectory(prefix="ppcls_sspcab_") as folder,
             quiet_stdout(),
         ):
-            static = paddle.jit.to_static(layer, input_spec=[spec], full_graph=True)
+            static = static_graph(layer, input_spec=[spec])
             path = Path(folder) / "layer"
             paddle.jit.save(static, str(path))
             self._program = PaddleProgram(path.with_suffix(".json"), path.with_suffix(".pdiparams"))

@@ -10,6 +10,7 @@ from paddle import nn
 
 from ppcls_sspcab.arch.onednn import OneDNNLayer
 from ppcls_sspcab.detector.run import Scorer, Tensors
+from ppcls_sspcab.utils.logger import get_logger
 
 
 class _Features(nn.Layer):
@@ -30,7 +31,12 @@ def accelerated(detector: Scorer) -> Iterator[None]:
     if not paddle.device.get_device().startswith("cpu"):
         yield
         return
-    run = OneDNNLayer(_Features(detector), detector.image_size)
+    try:
+        run = OneDNNLayer(_Features(detector), detector.image_size)
+    except OSError as error:  # no temporary folder, or a full one
+        get_logger().warning(f"the network runs without oneDNN, several times slower: {error}")
+        yield
+        return
     names = sorted(detector.feature_names)
 
     def features(images: paddle.Tensor) -> Tensors:

@@ -16,6 +16,7 @@ from ppcls_sspcab.engine.checkpoint import TrainingState
 from ppcls_sspcab.engine.frozen_stem import FrozenStem
 from ppcls_sspcab.errors import ConfigError, UserError
 from ppcls_sspcab.utils.distributed import ranks
+from ppcls_sspcab.utils.static_graph import static_graph
 
 
 class TrainingStep:
@@ -72,7 +73,7 @@ class TrainingStep:
             self._model is self._network or number == self._run.freeze_steps
         ):
             # A traced program keeps frozen what was frozen when it was traced.
-            self._model = paddle.jit.to_static(self._network.forward, full_graph=True)
+            self._model = static_graph(self._network.forward)
         self._network.train()
         with self._autocast():
             output = self._forward(images)

@@ -16,6 +16,7 @@ from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.paths import PADDLE_FILES
 from ppcls_sspcab.runtime.card import INPUT_NAME
 from ppcls_sspcab.runtime.operators import checked_program
+from ppcls_sspcab.utils.static_graph import static_graph
 
 _BYTES = {"0.t_f32": 4, "0.t_f64": 8, "0.t_i32": 4, "0.t_i64": 8, "0.t_f16": 2, "0.t_bf16": 2}
 
@@ -61,7 +62,7 @@ def save_paddle(graph: DetectorGraph, preprocess: Preprocess, folder: Path) -> N
         INPUT_NAME,
     )
     graph.eval()
-    static = paddle.jit.to_static(graph, input_spec=[spec], full_graph=True)
+    static = static_graph(graph, input_spec=[spec])
     paddle.jit.save(static, str(folder / "inference"))
     _require_whole(*(folder / name for name in PADDLE_FILES))
 

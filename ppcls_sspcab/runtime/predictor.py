@@ -20,6 +20,7 @@ from ppcls_sspcab.paths import INT8_FILE, ONNX_FILE, PADDLE_FILES
 from ppcls_sspcab.result import Failure, Result, check_threshold, judge, normalized, without_map
 from ppcls_sspcab.runtime.card import InferenceCard
 from ppcls_sspcab.runtime.networks import Network, OnnxNetwork, PaddleNetwork
+from ppcls_sspcab.utils.paddle_import import import_paddle
 
 Backend = Literal["paddle", "onnx"]
 
@@ -147,8 +148,8 @@ def _choose(card: InferenceCard) -> Backend:
     """Paddle before ONNX Runtime, among what was exported and is installed."""
     if set(PADDLE_FILES) <= set(card.files):
         try:
-            import paddle.inference  # noqa: F401 - only whether it is there
-        except ImportError:
+            import_paddle()
+        except UserError:
             if ONNX_FILE not in card.files:
                 raise UserError(
                     "this model was exported for Paddle only: pip install paddlepaddle, or "

@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import warnings
-from contextlib import redirect_stderr, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, suppress
 
 from ppcls_sspcab.errors import UserError
 
@@ -32,7 +33,7 @@ def import_paddle() -> None:
         warnings.filterwarnings("ignore", message=message)
     said = io.StringIO()
     try:
-        with redirect_stderr(said):
+        with _sigterm_as_before(), redirect_stderr(said):
             import paddle  # noqa: F401 - imported for its effect
     except ImportError as error:
         reason = "is not installed" if error.name == "paddle" else f"cannot be imported ({error})"
@@ -44,6 +45,22 @@ def import_paddle() -> None:
         for line in said.getvalue().splitlines():
             if "OMP_NUM_THREADS" not in line and "data parallel" not in line:
                 print(line, file=sys.stderr)
-    with suppress(ValueError):  # not in the main thread, where no handler can be set
-        # Paddle has put its own in place, which prints a C++ stack and aborts.
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
+
+
+@contextmanager
+def _sigterm_as_before() -> Iterator[None]:
+    """Leaves the handler of SIGTERM as it is; a SIGTERM meanwhile waits for it.
+
+    Paddle puts its own in place, which prints a C++ stack and aborts.
+    """
+    handler = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
+    held = hasattr(signal, "pthread_sigmask")  # not on Windows
+    if held:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # not in the main thread, where no handler can be set
+            signal.signal(signal.SIGTERM, handler)
+        if held:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)

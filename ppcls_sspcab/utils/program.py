@@ -114,8 +114,12 @@ def _say(text: str) -> None:
 
 
 def _escape_what_cannot_be_encoded() -> None:
-    """Lets standard output write every text, whatever its encoding (``PYTHONIOENCODING=ascii``)."""
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+    """Lets standard output write every text, whatever its encoding (``PYTHONIOENCODING=ascii``).
+
+    In the locale C, Python itself chooses ``surrogateescape``, which lacks the same characters.
+    """
+    unable = ("strict", "surrogateescape")
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in unable:
         codecs.register_error(_ESCAPES, _json_escapes)
         sys.stdout.reconfigure(errors=_ESCAPES)
 

@@ -88,6 +88,21 @@ with interruptible() as interrupted:
     assert "finishing the step" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_signal_while_paddle_is_loaded_waits_for_our_handler(tmp_path: Path) -> None:
+    """Paddle's own handler, which is in place by then, prints a C++ stack and aborts."""
+    own = "signal.signal(signal.SIGTERM, lambda *_: os._exit(99))"
+    text = f"import os, signal\n{own}\nos.kill(os.getpid(), signal.SIGTERM)\n"
+    (tmp_path / "paddle.py").write_text(text)
+    body = f"""
+sys.path.insert(0, {str(tmp_path)!r})
+from ppcls_sspcab.utils.paddle_import import import_paddle
+import_paddle()
+print("never")
+"""
+    done = run(body)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
 def test_in_another_thread_nothing_is_interrupted() -> None:
     said: list[bool] = []
 
@@ -124,10 +139,19 @@ def test_another_broken_pipe_is_no_success() -> None:
     assert done.returncode == 1 and "of a reader process" in done.stderr
 
 
-def test_an_encoding_that_lacks_a_character_gets_json_escapes() -> None:
-    text = "für \N{EURO SIGN} \N{GRINNING FACE}"
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = run(f"""import json; print(json.dumps({text!r}, ensure_ascii=False))""", env=environment)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "cp1252"},
+        {"PYTHONIOENCODING": "cp1252:surrogateescape"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+)
+def test_an_encoding_that_lacks_a_character_gets_json_escapes(settings: dict[str, str]) -> None:
+    text = "fur \N{LATIN SMALL LETTER L WITH STROKE} \N{GRINNING FACE} \udcff"
+    environment = {**os.environ, **settings}
+    done = run(f"""import json; print(json.dumps({text!a}, ensure_ascii=False))""", env=environment)
     assert done.returncode == 7, done.stderr
     assert json.loads(done.stdout) == text
 
