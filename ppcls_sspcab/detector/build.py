@@ -87,7 +87,7 @@ def candidate_sections(config: Config) -> list[dict[str, Any]]:
         return found
     maps = ["map_max"] if config.Localize else []
     fused = [
-        {"name": "fused", "parts": [place, *maps, "logit", "embedding"], "combine": "learnt"}
+        {"name": "fused", "parts": [place, *maps, "logit"], "combine": "learnt"}
         for place in ("place_gaussian", {"name": "place_gaussian", "shrinkage": LESS_SHRINKAGE})
     ]
     names = ["place_gaussian", *maps, "patch_bank", "embedding", "embedding_max", "place_max"]
