@@ -130,7 +130,7 @@ def _train(options: Any) -> list[tuple[float, float]]:
         f"DataLoader.Train.loader.num_workers={WORKERS}",
     ]
     if options.worker == "full":
-        overrides.append("Arch.freeze=null")
+        overrides += ["Arch.freeze=null", "Arch.untrained=null"]
     with tempfile.TemporaryDirectory() as folder:
         # Any weights cost the same; random ones that are frozen are refused without a file.
         weights = paddle.vision.models.resnet18().state_dict()

@@ -137,7 +137,8 @@ class PaddleStep:
         from ppcls_sspcab.optimizer import build_optimizer, build_schedule
 
         paddle.set_device("cpu")
-        overrides = ["Arch.pretrained=false", f"Arch.freeze={RECIPES[recipe]}"]
+        overrides = ["Arch.pretrained=false", "Arch.untrained=null"]
+        overrides.append(f"Arch.freeze={RECIPES[recipe]}")
         config = load_config(common.CONFIGS / "cutpaste_sspcab_cpu.yaml", overrides)
         paddle.seed(0)
         self._network = build_network(config, 3)

@@ -246,13 +246,13 @@ _STATES: dict[str, Any] = {
 
 def _stated(state: Any) -> Callable[[Path], object]:
     def read(place: Path) -> object:
-        from ppcls_sspcab.engine.checkpoint import _read
+        from ppcls_sspcab.engine.checkpoint import read_checkpoint
         from ppcls_sspcab.utils.weights import write_safetensors
 
         path = place / "latest.safetensors"
         text = state if isinstance(state, str) else json.dumps(state)
         write_safetensors(path, {"network.a": np.zeros(1)}, {"checkpoint": text})
-        return _read(path)
+        return read_checkpoint(path)
 
     return read
 

@@ -32,6 +32,7 @@ CATEGORIES = ("gasket", "mesh")
 SIZE = 48
 KILLS_IN_A_ROW = 6
 WARM_UP, GROWTH = 0.2, 0.02
+SIZES_GROWTH = 0.5  # from one batch size to all of them
 
 CONFIG = f"""
 _BASE_: {HERE.parent}/configs/demo.yaml
@@ -277,11 +278,51 @@ def long_run(place: Path, count: int, growth: float = GROWTH) -> list[Figure]:
         "predict": ["-m", "ppcls_sspcab", "predict", "-c", str(config), *own],
         "deploy": [str(HERE.parent / "deploy" / "infer.py"), "--model", str(model)],
     }
-    return [
+    watched = [
         watch(name, [*command, str(pictures), "--output", str(output)], count, log, growth)
         for name, command in words.items()
         for output in [place / f"{name}.jsonl"]
     ]
+    return [*watched, batch_sizes(model)]
+
+
+# Prints MiB after two runs of the largest batch, and after two of every size in any order.
+_EVERY_SIZE = """
+import os, random, sys
+from pathlib import Path
+import numpy as np
+from ppcls_sspcab.runtime.predictor import Predictor
+
+predictor, side, most = Predictor(sys.argv[1], backend="paddle"), int(sys.argv[2]), 32
+
+def memory():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") // 2**20
+
+def score(count):
+    predictor.predict(np.zeros((count, side, side, 3), np.uint8), batch_size=count)
+
+score(most), score(most)
+before, sizes = memory(), [*range(1, most + 1)] * 2
+random.Random(0).shuffle(sizes)
+for size in sizes:
+    score(size)
+print(before, memory())
+"""
+
+
+def batch_sizes(model: Path) -> Figure:
+    """The memory of a model in Paddle that is given batches of every size."""
+    words = [sys.executable, "-c", _EVERY_SIZE, str(model), str(SIZE)]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment(), check=False)
+    if done.returncode:
+        raise Broken(f"batches of every size: exit code {done.returncode}:\n{done.stderr[-3000:]}")
+    before, after = map(int, done.stdout.split()[-2:])
+    return Figure(
+        "memory over batches of 1 to 32 pictures",
+        f"{before} -> {after} MiB",
+        after < before * (1 + SIZES_GROWTH),
+    )
 
 
 def generate(folder: Path, count: int) -> None:
@@ -309,7 +350,7 @@ def watch(name: str, words: list[str], count: int, log: Path, most: float) -> Fi
         ) as process,
     ):
         while process.poll() is None:
-            progress = sum(path.stat().st_size for path in output.parent.glob(".*.part"))
+            progress = sum(path.stat().st_size for path in output.parent.glob("*.part"))
             if progress:
                 samples.append((progress, *looked_at(process.pid)))
             time.sleep(0.05)

@@ -41,7 +41,7 @@ def alarms_before_and_after(
         ``{"pictures": ..., "before": ..., "after": ...}`` of each group.
     """
     stores = {
-        name: build_store(config, samples, f"reading {name}")
+        name: build_store(config, samples, f"reading {name}", before.card.preprocess)
         for name, samples in groups.items()
         if samples
     }

@@ -50,7 +50,8 @@ def _refuse_frozen_random(network: nn.Layer, config: Config) -> None:
             raise ConfigError(
                 "Arch.freeze",
                 f"{path} would keep random weights: give Arch.pretrained the path of weights, or "
-                f"train every stage, as {FROM_SCRATCH} does (-o Arch.freeze=null)",
+                f"train every stage, as {FROM_SCRATCH} does (-o Arch.freeze=null -o "
+                "Arch.untrained=null)",
             )
     if config.Global.freeze_steps and missing is None:
         get_logger().warning(

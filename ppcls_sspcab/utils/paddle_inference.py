@@ -54,6 +54,9 @@ class PaddleProgram:
             config.disable_gpu()
             config.set_cpu_math_library_num_threads(threads or cpu_threads())
             (config.enable_mkldnn if onednn else config.disable_mkldnn)()
+            if onednn:
+                # Else it keeps its kernels of every batch size that it ever saw.
+                config.set_mkldnn_cache_capacity(1)
         else:
             _use_gpu(config, device)
         with quiet_stdout():

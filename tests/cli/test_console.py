@@ -82,7 +82,7 @@ def test_the_deployed_programs_print_records_only(
     assert len(done.stdout.splitlines()) == 4
     calibrated = program(
         *("-m", "ppcls_sspcab", "calibrate", "--model", shutil.copytree(model, place / backend)),
-        *("--good", demo_root / "gasket" / "train" / "good", "--backend", backend),
+        *("--good", demo_root / "gasket" / "test" / "good", "--backend", backend),
     )
     assert calibrated.returncode == 0 and only_log_lines(calibrated.stderr), calibrated.stderr
 

@@ -16,6 +16,7 @@ from ppcls_sspcab.errors import ConfigError, UserError
 from ppcls_sspcab.utils.weights import write_safetensors
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+ALL_TRAINED = ("Arch.freeze=null", "Arch.untrained=null")
 COMMON = ("Global.category=part", "Global.device=cpu", "Preprocess.image_size=[64, 64]")
 
 
@@ -41,7 +42,7 @@ def test_frozen_stages_of_random_weights_are_refused(tmp_path: Path) -> None:
 
 def test_what_is_named_instead_trains(capsys: pytest.CaptureFixture[str]) -> None:
     Trainer(recipe("from_scratch.yaml"))
-    Trainer(recipe("cutpaste_sspcab_cpu.yaml", "Arch.pretrained=false", "Arch.freeze=null"))
+    Trainer(recipe("cutpaste_sspcab_cpu.yaml", "Arch.pretrained=false", *ALL_TRAINED))
     # The baseline of random weights, which trains nothing, and a checkpoint, which has weights.
     for override in ("Global.epochs=0", "Global.checkpoints=latest"):
         Trainer(recipe("cutpaste_sspcab_cpu.yaml", "Arch.pretrained=false", override))

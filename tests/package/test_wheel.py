@@ -24,7 +24,7 @@ OWN = """
 _BASE_: cutpaste_sspcab_cpu.yaml
 Global: {data_root: DATA, category: gasket, output_dir: output, epochs: 1, iter_per_epoch: 2}
 Preprocess: {image_size: [32, 32]}
-Arch: {pretrained: false}
+Arch: {pretrained: false, freeze: null, untrained: null}
 DataLoader:
   Train: {sampler: {batch_size: 2}, loader: {num_workers: 0}}
 """
