@@ -102,7 +102,7 @@ def test_training_scoring_refitting_and_deployment_see_one_picture(
                 pixels = pixels.astype(np.uint16)
             saved(data / path.relative_to(demo_root), pixels)
         keys = [f"Global.data_root={data}", f"Global.output_dir={output}"]
-        keys += ["Global.eval_during_train=true", "Threshold.held_out_share=0.4"]
+        keys += ["Global.eval_during_train=true", "Threshold.calibrate_on=k_fold"]
         config = load_config(tiny_yaml, keys)
         Engine(config, "train").train()
         weights = read_weights(config.folder.detector)

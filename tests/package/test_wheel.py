@@ -121,7 +121,7 @@ def test_a_yaml_on_a_shipped_one_trains_and_exports(trained: Path) -> None:
     assert (output / "inference" / "model.onnx").is_file()
     whole = yaml.safe_load((output / "config.yaml").read_text())
     assert whole["Preprocess"]["image_size"] == [32, 32]
-    assert whole["Arch"]["freeze"] == ["conv1", "bn1", "layer1", "layer2"]  # of the shipped file
+    assert whole["Global"]["print_batch_step"] == 5  # of the shipped file
 
 
 def test_the_demo_runs(installed: Path, tmp_path: Path) -> None:
