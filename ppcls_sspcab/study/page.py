@@ -38,16 +38,22 @@ def to_html(found: Findings, diagnose: bool) -> str:
 
 def _start(means: Sequence[Row]) -> float:
     """The left end of the chart's scale, a tenth below 1."""
-    low = min((row.interval[0] for row in means if not math.isnan(row.image_auroc)), default=0.5)
+    low = min((_interval(row)[0] for row in means if not math.isnan(row.image_auroc)), default=0.5)
     return min(0.9, math.floor(low * 10) / 10)
 
 
 def _bar(row: Row, start: float) -> dict[str, Any]:
     """A row's interval and mean as percentages of the chart's width."""
     left, right, mark = (
-        100 * (value - start) / (1 - start) for value in (*row.interval, row.image_auroc)
+        100 * (value - start) / (1 - start) for value in (*_interval(row), row.image_auroc)
     )
     return {"row": row, "left": left, "width": right - left, "mark": mark}
+
+
+def _interval(row: Row) -> tuple[float, float]:
+    """The row's interval; the mean alone where all resamplings agree, which leaves none."""
+    low, high = row.interval
+    return (row.image_auroc, row.image_auroc) if math.isnan(low) else (low, high)
 
 
 def _protocol_rows(protocols: dict[str, dict[str, Any]]) -> list[list[str]]:
