@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,6 +42,9 @@ _REASONS = {
 
 
 _MOST_LINKS = 40  # as many as the kernel follows
+
+
+LEAST_AGE = 10.0  # seconds from which on a temporary file without a lock is abandoned
 
 
 @contextmanager
@@ -209,6 +213,9 @@ def _remove_abandoned(path: Path) -> None:
     if fcntl is None:
         return
     with suppress(OSError):
+        # One that is just being made has no lock yet.
+        if time.time() - path.stat().st_mtime < LEAST_AGE:
+            return
         descriptor = os.open(path, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

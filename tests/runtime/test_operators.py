@@ -40,6 +40,7 @@ MAPS = {
 }
 TILES = {"size": [32, 32], "overlap": 0.5}
 SHIPPED = [name for name in BACKBONES.names() if name != "TinyBackbone"]
+OF_PADDLECLAS = [name for name in SHIPPED if name[0].isupper()]
 OPTIONS: dict[str, dict] = {
     **{name: {"score": SCORES.get(name, {"name": name})} for name in IMAGE_SCORES.names()},
     **{name: {"localize": MAPS.get(name, {"name": name})} for name in LOCALIZERS.names()},
@@ -74,7 +75,13 @@ def fitted(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize(
+    "option",
+    [
+        pytest.param(name, marks=pytest.mark.paddleclas if name in OF_PADDLECLAS else ())
+        for name in OPTIONS
+    ],
+)
 def test_what_the_export_emits_is_let_in(option: str, tmp_path: Path) -> None:
     pytest.importorskip("paddle2onnx", reason="the ONNX extra is not installed")
     detector = fitted(**OPTIONS[option])

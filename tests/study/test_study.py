@@ -233,7 +233,7 @@ def command(arguments: Sequence[str]) -> subprocess.Popen[str]:
 def test_two_commands_share_one_list(short: str, data: Path) -> None:
     both = [command(words(short, data, "--seeds", "2")) for _ in range(2)]
     said = [process.communicate(timeout=120)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
+    assert [process.returncode for process in both] == [0, 0], said
     found = starts(data)
     assert len(found) == 3 * 2 * 2 and all(len(lines) == 1 for lines in found.values())
     finished = [text.count(": done (") for text in said]

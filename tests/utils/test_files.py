@@ -258,11 +258,24 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path, kind:
         for _ in range(2):
             words = [sys.executable, "-c", KILLED, str(tmp_path / "model"), kind]
             assert subprocess.run(words, check=False).returncode < 0
+            for left in tmp_path.iterdir():
+                os.utime(left, (0, 0))
         assert len(list(tmp_path.iterdir())) == 2  # the other one, and the last one killed
         assert alive.exists()
     with make(tmp_path / "model"):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_another_process_is_just_making_is_left(tmp_path: Path) -> None:
+    """Between a temporary file and its lock lies a moment, in which others write the target, too."""
+    made = tmp_path / ".model-12345678.part"
+    made.touch()
+    atomic_write(tmp_path / "model", "text")
+    assert made.exists()
+    os.utime(made, (0, 0))
+    atomic_write(tmp_path / "model", "text")
+    assert not made.exists()
 
 
 def test_a_pipe_is_written_and_not_replaced(tmp_path: Path) -> None:
