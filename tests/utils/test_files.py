@@ -268,7 +268,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path, kind:
 
 
 def test_what_another_process_is_just_making_is_left(tmp_path: Path) -> None:
-    """Between a temporary file and its lock lies a moment, in which others write the target, too."""
+    """It has no lock for a moment, in which others may write the target, too."""
     made = tmp_path / ".model-12345678.part"
     made.touch()
     atomic_write(tmp_path / "model", "text")
