@@ -37,7 +37,7 @@ def refuse_settled(
     if not settled:
         return
     own = settled_values(config, sections)
-    old = {key: value for key, value in settled.items() if key.split(".")[0] in sections}
+    old = of_sections(settled, sections)
     others = [key for key in sorted({*own, *old}) if own.get(key) != old.get(key)]
     for key in others:
         if config.origin(key) in (COMMAND_LINE, OVERRIDES):
@@ -54,6 +54,11 @@ def refuse_settled(
             f"{config.Global.category}: what the detector was made with counts, not the "
             f"configuration: {', '.join(said)}{more}"
         )
+
+
+def of_sections(values: Mapping[str, Any], sections: Sequence[str]) -> dict[str, Any]:
+    """Those of the values by dotted key that belong to the sections."""
+    return {key: value for key, value in values.items() if key.split(".")[0] in sections}
 
 
 def flat_values(tree: Mapping[str, Any]) -> dict[str, Any]:

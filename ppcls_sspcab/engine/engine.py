@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +14,7 @@ from ppcls_sspcab.engine.device import use_device
 from ppcls_sspcab.engine.hold import held
 from ppcls_sspcab.errors import ConfigError, OutputError, UserError, one_line
 from ppcls_sspcab.paths import summary_file
-from ppcls_sspcab.result import Verdicts
+from ppcls_sspcab.result import Verdicts, check_threshold
 from ppcls_sspcab.utils.distributed import is_first, join
 from ppcls_sspcab.utils.files import atomic_write
 from ppcls_sspcab.utils.logger import get_logger
@@ -95,8 +94,11 @@ class Engine:
 
         if detector is not None and len(self.categories) > 1:
             raise ConfigError("Global.category", "a detector is one category's, not 'all'")
-        if threshold is not None and not math.isfinite(threshold):
-            raise UserError(f"--threshold must be a finite number, not {threshold}")
+        if threshold is not None:
+            try:
+                check_threshold(threshold)
+            except ValueError as error:
+                raise UserError(str(error)) from error
         results, failed = self._each(
             lambda config: evaluate_category(config, report, detector, threshold),
             [self._of(category) for category in self.categories],

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ppcls_sspcab.config.config import Config
-from ppcls_sspcab.config.settled import FITTED, TRAINED, refuse_settled, settled_values
+from ppcls_sspcab.config.settled import FITTED, TRAINED, of_sections, refuse_settled, settled_values
 from ppcls_sspcab.data.build import GoodPictures, build_dataset, good_pictures
 from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.split import evenly_spread
@@ -98,7 +97,7 @@ def _refit(config: Config, good: str, only: bool) -> Path:
     after.card = dataclasses.replace(
         card,
         **fitted_sections(fitted, config, card.trained_on),
-        settings={**_of(card.settings, TRAINED), **settled_values(config, FITTED)},
+        settings={**of_sections(card.settings, TRAINED), **settled_values(config, FITTED)},
         version=version_of(after),
         protocol={
             **card.protocol,
@@ -118,7 +117,7 @@ def _write(
         keep_previous(folder, config.inference_folder, detector.card.version)
     exported = _export(detector, config, pictures)
     write_detector(detector, folder.detector)
-    forget_derived(folder)
+    forget_derived(folder, detector.card.version)
     get_logger().info(
         f"{config.Global.category}: fitted to {len(pictures.train)} good pictures, "
         f"{len(pictures.held_out or ())} held out; threshold {fitted.calibration.threshold:.5f} "
@@ -174,10 +173,6 @@ def _held_out_groups(pictures: GoodPictures, new: set[str]) -> dict[str, list[Sa
         "old good pictures held out": [item for item in held_out if item.path not in new],
         "new good pictures held out": [item for item in held_out if item.path in new],
     }
-
-
-def _of(settings: Mapping[str, Any], sections: Sequence[str]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key.split(".")[0] in sections}
 
 
 def _export(detector: Detector, config: Config, pictures: GoodPictures) -> Path:

@@ -78,7 +78,7 @@ def save_detector(
         if not config.Global.overwrite:
             keep_previous(folder, folder.inference, detector.card.version)
         write_detector(detector, path)
-        forget_derived(folder)
+        forget_derived(folder, detector.card.version)
     wait_for_first()
     get_logger().info(
         f"{config.Global.category}: threshold {calibration.threshold:.5f} "

@@ -51,9 +51,8 @@ def keep_previous(folder: RunFolder, inference: Path, version: str) -> Path | No
     return kept
 
 
-def forget_derived(folder: RunFolder) -> None:
-    """Removes what was made of another detector than the one that now lies in the folder."""
-    version = read_detector_card(folder.detector).version
+def forget_derived(folder: RunFolder, version: str) -> None:
+    """Removes what was made of another detector than that ``version``, which now lies there."""
     with suppress(ModelError):
         if InferenceCard.read(folder.inference).version != version:
             shutil.rmtree(folder.inference)

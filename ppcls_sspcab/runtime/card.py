@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import yaml
 
+from ppcls_sspcab.arguments import LARGEST_FLOAT
 from ppcls_sspcab.errors import ConfigError, ModelError
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.paths import CARD_FILE
@@ -21,7 +22,6 @@ from ppcls_sspcab.utils.plain_yaml import read_yaml
 INPUT_NAME = "images"
 
 _FORMAT = 1
-_LARGEST = 3.4e38  # of float32
 _MAPPINGS = ("in_graph", "versions", "verification", "files", "detector")
 _HEADER = "# Written by 'ppcls-sspcab export'; deploy/README.md explains each key.\n"
 
@@ -186,6 +186,6 @@ def _number(name: str, value: object) -> float:
     """A finite number that float32, in which networks compute, holds; else a ValueError."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{name} must be a number, not {value!r}")
-    if not abs(value) <= _LARGEST:
-        raise ValueError(f"{name} must be a finite number of at most {_LARGEST}")
+    if not abs(value) <= LARGEST_FLOAT:
+        raise ValueError(f"{name} must be a finite number of at most {LARGEST_FLOAT}")
     return float(value)
