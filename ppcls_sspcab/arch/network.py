@@ -149,7 +149,7 @@ class CutPasteNet(nn.Layer):
                     raise ConfigError(
                         "Arch.untrained",
                         f"{path!r} reads what {bracketed(name)!r} gives, which is trained: add "
-                        "what lies before it to Arch.freeze",
+                        "what lies before it to Arch.freeze, or set Arch.untrained: null",
                     )
 
     def _hold_frozen(self) -> None:
