@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
     from pydantic_core import ErrorDetails
 
-LARGEST_FLOAT = 3.4e38  # of float32, in which the networks compute
+_LARGEST_FLOAT = 3.4e38  # of float32, in which the networks compute
 _LARGEST_INT = 2**63 - 1
 
 # What a value must be, by the type of pydantic's error; ``{ge}`` is a part of its context.
@@ -123,7 +123,7 @@ def refuse_extremes(value: Any, key: str) -> None:
     for name, item in items_of(value):
         refuse_extremes(item, f"{key}.{name}" if key else str(name))
     if isinstance(value, (int, float)):
-        largest = _LARGEST_INT if isinstance(value, int) else LARGEST_FLOAT
+        largest = _LARGEST_INT if isinstance(value, int) else _LARGEST_FLOAT
         if not abs(value) <= largest:  # so that NaN is refused too
             raise ConfigError(key, f"must be a number of at most {largest:.2g}, not {value!r}")
 

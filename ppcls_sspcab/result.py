@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from ppcls_sspcab.arguments import LARGEST_FLOAT
 from ppcls_sspcab.utils.files import records_file
 from ppcls_sspcab.utils.program import discard_output
 from ppcls_sspcab.utils.table import csv_cell
@@ -26,6 +25,8 @@ COLUMNS = ("path", "score", "normalized_score", "threshold", "is_anomaly", "erro
 # Exit codes of --fail-on-anomaly.
 ANOMALY_FOUND = 3
 UNJUDGED = 4
+
+LARGEST = 3.4e38  # of float32, in which the runtimes compute
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def exit_code(judge_all: Callable[[], Verdicts], fail_on_anomaly: bool) -> int:
 
 def check_threshold(threshold: float) -> float:
     """Returns the threshold; raises ValueError for one that decides nothing, such as NaN."""
-    if not abs(threshold) <= LARGEST_FLOAT:
+    if not abs(threshold) <= LARGEST:
         raise ValueError(f"the threshold must be a finite number, not {threshold}")
     return threshold
 

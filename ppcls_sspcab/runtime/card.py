@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import yaml
 
-from ppcls_sspcab.arguments import LARGEST_FLOAT
 from ppcls_sspcab.errors import ConfigError, ModelError
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.paths import CARD_FILE
+from ppcls_sspcab.result import LARGEST
 from ppcls_sspcab.utils.files import atomic_write
 from ppcls_sspcab.utils.plain_yaml import read_yaml
 
@@ -186,6 +186,6 @@ def _number(name: str, value: object) -> float:
     """A finite number that float32, in which networks compute, holds; else a ValueError."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{name} must be a number, not {value!r}")
-    if not abs(value) <= LARGEST_FLOAT:
-        raise ValueError(f"{name} must be a finite number of at most {LARGEST_FLOAT}")
+    if not abs(value) <= LARGEST:
+        raise ValueError(f"{name} must be a finite number of at most {LARGEST}")
     return float(value)
