@@ -29,7 +29,12 @@ class MapMaxScore(ImageScore):
 
     def forward(self, features: Features, anomaly_map: paddle.Tensor | None) -> paddle.Tensor:
         assert anomaly_map is not None, "the Detector checks needs_map"
-        values = anomaly_map.flatten(1)
-        if self.top == 1:
-            return values.max(axis=-1)
-        return values.topk(self.top, axis=-1)[0].mean(axis=-1)
+        return mean_of_largest(anomaly_map, self.top)
+
+
+def mean_of_largest(values: paddle.Tensor, top: int) -> paddle.Tensor:
+    """The mean of the ``top`` largest of each picture's values, float32 [N, ...]: [N]."""
+    values = values.flatten(1)
+    if top == 1:
+        return values.max(axis=-1)
+    return values.topk(top, axis=-1)[0].mean(axis=-1)

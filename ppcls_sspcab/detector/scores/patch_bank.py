@@ -23,6 +23,7 @@ class PatchBankScore(PlaceScore):
 
     Args:
         layers, channels, size, position, grid, neighbourhood, surround: as of ``PatchBank``.
+        top: the score is the mean of so many of the largest distances.
 
     Raises:
         ValueError: a value out of range.
@@ -40,6 +41,8 @@ class PatchBankScore(PlaceScore):
         grid: Grid = "auto",
         neighbourhood: int = 3,
         surround: float = DEFAULT_SURROUND,
+        top: int = 1,
     ) -> None:
         features = NeighbourhoodFeatures(network, image_size, layers, grid, neighbourhood, "Score")
-        super().__init__(features, MemoryBank(features.shape, channels, size, position), surround)
+        places = MemoryBank(features.shape, channels, size, position)
+        super().__init__(features, places, surround, top)

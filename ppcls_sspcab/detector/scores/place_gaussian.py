@@ -1,4 +1,4 @@
-"""The largest distance by a Gaussian for every place, after PaDiM (Defard et al., ICPR 2020)."""
+"""The largest distances by a Gaussian for every place, after PaDiM (Defard et al., ICPR 2020)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from ppcls_sspcab.detector.places.surround import DEFAULT_SURROUND
 from ppcls_sspcab.detector.scores.places import PlaceScore
 from ppcls_sspcab.registry import IMAGE_SCORES
 
+DEFAULT_TOP = 3
+
 
 @IMAGE_SCORES.register_as("place_gaussian")
 class PlaceGaussianScore(PlaceScore):
-    """The largest Mahalanobis distance of a place's features from those of good pictures there.
+    """The largest Mahalanobis distances of places' features from those of good pictures there.
 
     Its layers lie deeper than those of the map
     (:class:`ppcls_sspcab.detector.localize.feature_gaussian.FeatureGaussian`): they tell more
@@ -29,6 +31,8 @@ class PlaceGaussianScore(PlaceScore):
     Args:
         layers: paths of layers of the backbone, or ``auto``: the last ones of stride 8 and 16.
         channels, rank, shrinkage, grid, neighbourhood, surround: as of ``FeatureGaussian``.
+        top: the score is the mean of so many of the largest distances: a defect that is seen hardly
+            at all is seen at several places.
 
     Raises:
         ValueError: a value out of range.
@@ -46,8 +50,8 @@ class PlaceGaussianScore(PlaceScore):
         grid: Grid = "auto",
         neighbourhood: int = 3,
         surround: float = DEFAULT_SURROUND,
+        top: int = DEFAULT_TOP,
     ) -> None:
         features = NeighbourhoodFeatures(network, image_size, layers, grid, neighbourhood, "Score")
-        super().__init__(
-            features, PlaceGaussians(features.shape, channels, rank, shrinkage), surround
-        )
+        places = PlaceGaussians(features.shape, channels, rank, shrinkage)
+        super().__init__(features, places, surround, top)

@@ -13,14 +13,19 @@ from ppcls_sspcab.detector.places.gaussian import PlaceGaussians
 from ppcls_sspcab.detector.places.neighbourhood import NeighbourhoodFeatures
 from ppcls_sspcab.detector.places.surround import Surround
 from ppcls_sspcab.detector.scores.base import Features, ImageScore
+from ppcls_sspcab.detector.scores.map_max import mean_of_largest
 
 
 class PlaceScore(ImageScore):
-    """The largest of the distances of a picture's places.
+    """The mean of the largest distances of a picture's places.
 
     Args:
         features: of the places. places: gives their distances.
         surround: share of :class:`ppcls_sspcab.detector.places.surround.Surround`.
+        top: number of distances, from 1; all places where there are fewer.
+
+    Raises:
+        ValueError: a number below 1.
     """
 
     def __init__(
@@ -28,8 +33,12 @@ class PlaceScore(ImageScore):
         features: NeighbourhoodFeatures,
         places: PlaceGaussians | MemoryBank,
         surround: float,
+        top: int,
     ) -> None:
+        if top < 1:
+            raise ValueError(f"top must be at least 1, not {top}")
         super().__init__()
+        self.top = min(top, features.shape[1] * features.shape[2])
         self.neighbourhood = features
         self.needs = features.needs
         self.places = places
@@ -45,4 +54,4 @@ class PlaceScore(ImageScore):
 
     def forward(self, features: Features, anomaly_map: paddle.Tensor | None) -> paddle.Tensor:
         distances = self.places(self.neighbourhood(features))
-        return self.surround(distances).flatten(1).max(axis=-1)
+        return mean_of_largest(self.surround(distances), self.top)
