@@ -65,7 +65,7 @@ def _variant(name: str) -> tuple[str, str]:
     return _pasted(f"variant: {name}"), "Arch.class_num=2"
 
 
-_TURN = "{RandomTurn: {angles: auto}}, "
+_TURN = "{RandomTurn: {angles: any}}, "
 _SMALL = "area_ratio: [0.003, 0.03], scar_width: [5, 16]"
 _ON_PART = f"source: other, blend: poisson, on_part: true, {_SMALL}"
 
@@ -85,8 +85,8 @@ ROWS = {
     "poisson": Row("patches Poisson-blended", (_pasted("blend: poisson"),)),
     "on-part": Row("patches cut and pasted on the part", (_pasted("on_part: true"),)),
     "small": Row("small patches", (_pasted(_SMALL),)),
-    "turning": Row("turned where the pose varies", (_pasted("variant: 3way", _TURN),)),
-    "paste-on-part": Row("all of `cutpaste_sspcab_cpu.yaml`", (_pasted(_ON_PART, _TURN),)),
+    "turning": Row("turned by any angle", (_pasted("variant: 3way", _TURN),)),
+    "paste-on-part": Row("all five of these", (_pasted(_ON_PART, _TURN),)),
 }
 
 

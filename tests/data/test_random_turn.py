@@ -137,3 +137,9 @@ def test_auto_on_real_categories(folder, decided):
     images = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
     assert (pose_agreement(images) < ONE_POSE) == (decided == "any")
     assert pose_agreement(turned(images)) < ONE_POSE
+
+
+def test_a_texture_is_not_turned_by_itself():
+    transform = RandomTurn("auto")
+    transform.prepare(turned(generated("mesh")))
+    assert {transform.draw(np.random.default_rng(seed), 64, 64) for seed in range(20)} == {0.0}

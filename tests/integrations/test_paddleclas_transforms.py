@@ -30,9 +30,10 @@ def test_a_patch_of_another_picture_comes_from_the_batch() -> None:
     np.testing.assert_allclose(pasted, batch[0][0], atol=1e-3)
 
 
-def test_a_transform_that_looks_at_the_good_pictures_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"transform_ops\.RandomTurn: looks at the good"):
-        transform_named("RandomTurn")(angles="auto")
+@pytest.mark.parametrize("name", ["RandomTurn", "AdaptiveCutPaste"])
+def test_a_transform_that_looks_at_the_good_pictures_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"transform_ops\.{name}: looks at the good"):
+        transform_named(name)()
 
 
 def test_our_datasets_show_their_pictures(demo_root: Path) -> None:

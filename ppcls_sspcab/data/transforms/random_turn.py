@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ppcls_sspcab.data.pose import ONE_POSE, pose_agreement
+from ppcls_sspcab.data.texture import TEXTURE, evenness
 from ppcls_sspcab.errors import DataError
 from ppcls_sspcab.registry import TRANSFORMS
 from ppcls_sspcab.utils.logger import get_logger
@@ -24,7 +25,8 @@ class RandomTurn:
     Args:
         angles: ``any`` angle, uniform; ``right`` angles alone (0, 90, 180 or 270 degrees, without
             loss, of square pictures); ``none``; ``auto``: ``any`` if the good pictures that are
-            trained on show part or texture turned anyhow, else ``none``.
+            trained on show a part that lies anyhow, else ``none``: a texture would get seams where
+            it is mirrored.
 
     Raises:
         ValueError: another word.
@@ -37,15 +39,15 @@ class RandomTurn:
         self._decided: Angles = angles
 
     def prepare(self, pictures: Sequence[np.ndarray]) -> None:
-        """Decides ``auto`` by ``pose_agreement`` of good pictures, uint8 [h, w, 3]; logs it."""
+        """Decides ``auto`` by good pictures, uint8 [h, w, 3]; logs it."""
         if self.angles != "auto":
             return
-        agreement = pose_agreement(pictures)
-        self._decided = "none" if agreement >= ONE_POSE else "any"
-        found = "one pose" if self._decided == "none" else "any pose"
-        get_logger().info(
-            f"RandomTurn: angles {self._decided}, as good pictures show {found} ({agreement:.2f})"
-        )
+        self._decided, shown = "none", "a texture"
+        if evenness(pictures) < TEXTURE:
+            agreement = pose_agreement(pictures)
+            self._decided = "none" if agreement >= ONE_POSE else "any"
+            shown = f"{'one' if self._decided == 'none' else 'any'} pose ({agreement:.2f})"
+        get_logger().info(f"RandomTurn: angles {self._decided}, as good pictures show {shown}")
 
     def draw(self, rng: np.random.Generator, height: int, width: int) -> float:
         """Draws the angle in degrees, counter-clockwise as seen.
