@@ -6,6 +6,10 @@ the good pictures, and prints their image AUROC. The test column is a diagnosis:
 the synthetic one, and nothing reads the other. Of several YAMLs (``-c
 study_output/runs/*/seed_*/*/run.yaml``) those of one category are averaged.
 
+``--ranks`` prints instead how well synthetic defects rank scores and recipes of one category:
+Spearman's correlation of the two columns over all scores of all YAMLs, and how much the chosen
+score loses on the test pictures against the best one.
+
 ``--epochs`` follows a training that kept its checkpoints (``Global.save_interval=1``): what
 ``auto`` takes after each epoch, and what the test pictures would have said.
 """
@@ -20,12 +24,14 @@ from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.config.load import load_config
 from ppcls_sspcab.detector.file import load_detector
 from ppcls_sspcab.utils.launcher import launch
-from ppcls_sspcab.utils.table import markdown_table, mean_and_spread
+from ppcls_sspcab.utils.table import markdown_table, mean_and_spread, number
 
 if TYPE_CHECKING:
     from paddle import nn
 
     from ppcls_sspcab.fitting.validation import Comparison
+
+    Figures = tuple[Comparison, dict[str, float]]  # on synthetic defects, and on test pictures
 
 
 def main() -> int:
@@ -33,7 +39,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-c", "--config", required=True, nargs="+")
     parser.add_argument("-o", "--override", action="append", default=[])
-    parser.add_argument("--epochs", action="store_true", help="after each, not only the last")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--epochs", action="store_true", help="after each, not only the last")
+    shown.add_argument("--ranks", action="store_true", help="how synthetic defects rank all")
     options = parser.parse_args()
     launch()
     overrides = [*options.override, "Score={name: auto}"]
@@ -43,27 +51,48 @@ def main() -> int:
     if options.epochs:
         for config in configs:
             print(f"{config.Global.category}, seed {config.Global.seed}\n\n{_by_epoch(config)}")
-    else:
-        print(_by_score(configs))
+        return 0
+    found: dict[str, list[Figures]] = {}
+    for config in configs:
+        network = load_detector(config.folder.detector).network
+        found.setdefault(config.Global.category, []).append(score_figures(config, network))
+    print(_ranks(found) if options.ranks else _by_score(found))
     return 0
 
 
-def _by_score(configs: list[Config]) -> str:
-    found: dict[str, list[tuple[dict[str, float], dict[str, float]]]] = {}
-    for config in configs:
-        network = load_detector(config.folder.detector).network
-        compared, tested = score_figures(config, network)
-        found.setdefault(config.Global.category, []).append((compared.aurocs, tested))
+def _by_score(found: dict[str, list[Figures]]) -> str:
     columns = {
-        f"{category}, {title}": [figures[kind] for figures in runs]
+        f"{category}, {title}": [aurocs(run) for run in runs]
         for category, runs in found.items()
-        for kind, title in enumerate(("synthetic defects", "test pictures"))
+        for title, aurocs in (
+            ("synthetic defects", lambda run: run[0].aurocs),
+            ("test pictures", lambda run: run[1]),
+        )
     }
     rows = [
         [name, *(mean_and_spread([run[name] for run in runs]) for runs in columns.values())]
         for name in next(iter(columns.values()))[0]
     ]
     return markdown_table(["image score", *columns], rows)
+
+
+def _ranks(found: dict[str, list[Figures]]) -> str:
+    from scipy.stats import spearmanr
+
+    from ppcls_sspcab.fitting.validation import chosen_score
+
+    rows = []
+    for category, runs in found.items():
+        pairs = [
+            (compared.aurocs[name], tested[name]) for compared, tested in runs for name in tested
+        ]
+        losses = [
+            max(tested.values()) - tested[chosen_score(compared)] for compared, tested in runs
+        ]
+        rank = spearmanr(*zip(*pairs, strict=True)).statistic
+        rows.append([category, len(runs), len(pairs), number(rank), mean_and_spread(losses)])
+    header = ["category", "detectors", "scores of all", "Spearman's correlation"]
+    return markdown_table([*header, "the chosen score loses"], rows)
 
 
 def _by_epoch(config: Config) -> str:
@@ -91,7 +120,7 @@ def _by_epoch(config: Config) -> str:
     return markdown_table([*header, "best score on test (not a result)"], rows)
 
 
-def score_figures(config: Config, network: nn.Layer) -> tuple[Comparison, dict[str, float]]:
+def score_figures(config: Config, network: nn.Layer) -> Figures:
     """Image AUROC of every image score by its name: on synthetic defects, and on test pictures.
 
     Args:

@@ -18,8 +18,6 @@ from ppcls_sspcab.errors import ConfigError, did_you_mean
 from ppcls_sspcab.registry import DENSITIES, IMAGE_SCORES, LOCALIZERS, THRESHOLDS
 
 AUTO = "auto"
-# Of place_gaussian in the second fused candidate: textures bear less than parts do.
-LESS_SHRINKAGE = 0.2
 
 
 def unfitted_detector(config: Config, network: nn.Layer) -> Detector:
@@ -86,12 +84,9 @@ def candidate_sections(config: Config) -> list[dict[str, Any]]:
                 raise ConfigError(f"Score.scores.{index}", "stands there twice")
         return found
     maps = ["map_max"] if config.Localize else []
-    fused = [
-        {"name": "fused", "parts": [place, *maps, "logit"], "combine": "learnt"}
-        for place in ("place_gaussian", {"name": "place_gaussian", "shrinkage": LESS_SHRINKAGE})
-    ]
+    fused = {"name": "fused", "parts": ["place_gaussian", *maps, "logit"], "combine": "learnt"}
     names = ["place_gaussian", *maps, "patch_bank", "embedding", "embedding_max", "place_max"]
-    return [*fused, *({"name": name} for name in [*names, "logit"])]
+    return [fused, *({"name": name} for name in [*names, "logit"])]
 
 
 def chooses_score(config: Config) -> bool:

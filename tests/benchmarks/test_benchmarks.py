@@ -3,7 +3,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.stats import rankdata
 
 from benchmarks import common
 
@@ -77,6 +79,13 @@ def test_image_scores_after_every_epoch_end_with_those_of_the_detector(tiny_yaml
     assert (last[2], last[3]) == figures[last[1]]
     best, name = last[4].split()
     assert figures[name.strip("()")][1] == best == max(tested for _, tested in figures.values())
+    (ranks,) = tables(run("benchmarks/image_scores.py", "--ranks"))
+    ((_, detectors, count, correlation, lost),) = ranks
+    assert (detectors, int(count)) == ("1", len(by_score))
+    assert float(lost) == pytest.approx(float(best) - float(last[3]), abs=0.0011)
+    columns = np.array([[float(found), float(tested)] for _, found, tested in by_score]).T
+    expected = np.corrcoef([rankdata(column) for column in columns])[0, 1]
+    assert float(correlation) == pytest.approx(expected, abs=0.1)
 
 
 def test_a_worker_starts_with_the_speed_variables_unset(monkeypatch, tmp_path):

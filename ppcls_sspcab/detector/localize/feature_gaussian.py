@@ -8,11 +8,7 @@ from paddle import nn
 
 from ppcls_sspcab.detector.localize.base import DEFAULT_SMOOTHING
 from ppcls_sspcab.detector.localize.places import PlaceLocalizer
-from ppcls_sspcab.detector.places.gaussian import (
-    DEFAULT_RANK,
-    DEFAULT_SHRINKAGE,
-    PlaceGaussians,
-)
+from ppcls_sspcab.detector.places.gaussian import PlaceGaussians
 from ppcls_sspcab.detector.places.neighbourhood import Grid, Layers, NeighbourhoodFeatures
 from ppcls_sspcab.detector.places.principal import Channels
 from ppcls_sspcab.detector.places.surround import DEFAULT_SURROUND
@@ -29,7 +25,7 @@ class FeatureGaussian(PlaceLocalizer):
         layers: paths of layers of the backbone, or ``auto``: the last ones of stride 4 and 8.
             Deeper ones see further than the defect and smear it.
         channels: principal axes that features are projected to, at most the layers' channels;
-            ``auto`` is 256, or all where they are fewer.
+            ``auto`` is 160, or all where they are fewer.
         rank: directions in which a place has a variance of its own.
         shrinkage: share of the covariance of all places in that of each, in (0, 1].
         grid: (h, w) of the places, or ``auto``: one for 16 x 16 pixels or so, at most 1024.
@@ -49,8 +45,8 @@ class FeatureGaussian(PlaceLocalizer):
         image_size: Sequence[int],
         layers: Layers = "auto",
         channels: Channels = "auto",
-        rank: int = DEFAULT_RANK,
-        shrinkage: float = DEFAULT_SHRINKAGE,
+        rank: int = 32,
+        shrinkage: float = 0.35,
         grid: Grid = "auto",
         neighbourhood: int = 3,
         smoothing: float = DEFAULT_SMOOTHING,

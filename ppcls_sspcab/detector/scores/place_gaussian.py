@@ -6,18 +6,12 @@ from collections.abc import Sequence
 
 from paddle import nn
 
-from ppcls_sspcab.detector.places.gaussian import (
-    DEFAULT_RANK,
-    DEFAULT_SHRINKAGE,
-    PlaceGaussians,
-)
+from ppcls_sspcab.detector.places.gaussian import PlaceGaussians
 from ppcls_sspcab.detector.places.neighbourhood import Grid, Layers, NeighbourhoodFeatures
 from ppcls_sspcab.detector.places.principal import Channels
 from ppcls_sspcab.detector.places.surround import DEFAULT_SURROUND
 from ppcls_sspcab.detector.scores.places import PlaceScore
 from ppcls_sspcab.registry import IMAGE_SCORES
-
-DEFAULT_TOP = 3
 
 
 @IMAGE_SCORES.register_as("place_gaussian")
@@ -45,12 +39,12 @@ class PlaceGaussianScore(PlaceScore):
         image_size: Sequence[int],
         layers: Layers = "auto",
         channels: Channels = "auto",
-        rank: int = DEFAULT_RANK,
-        shrinkage: float = DEFAULT_SHRINKAGE,
+        rank: int = 64,
+        shrinkage: float = 0.25,
         grid: Grid = "auto",
         neighbourhood: int = 3,
         surround: float = DEFAULT_SURROUND,
-        top: int = DEFAULT_TOP,
+        top: int = 3,
     ) -> None:
         features = NeighbourhoodFeatures(network, image_size, layers, grid, neighbourhood, "Score")
         places = PlaceGaussians(features.shape, channels, rank, shrinkage)
