@@ -151,6 +151,25 @@ class Registry(Generic[T]):
         check_arguments(entry, arguments, key, known)
         return entry, arguments
 
+    def written_out(self, section: Mapping[str, Any], key: str) -> dict[str, Any]:
+        """A section with the defaults of the arguments that it leaves to its class.
+
+        What is stored so stays as it was made when a later version has other defaults. Arguments
+        without a default, which the program gives, are not added.
+
+        Raises:
+            UnknownName: nothing is registered by the section's name.
+        """
+        accepted, _ = parameters_of(self.get(section["name"], f"{key}.name"))
+        defaults = {
+            name: list(parameter.default)
+            if isinstance(parameter.default, tuple)
+            else parameter.default
+            for name, parameter in accepted.items()
+            if parameter.default is not parameter.empty
+        }
+        return {**defaults, **section}
+
     def _refuse(self, breach: str | None, entry: T, key: str) -> None:
         if breach:
             raise ConfigError(key, f"the {self.kind} {_origin(entry)} {breach}")

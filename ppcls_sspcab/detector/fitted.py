@@ -98,7 +98,8 @@ class FittedLayer(nn.Layer):
                 wanted = ", ".join("N" if size is None else str(size) for size in shape)
                 raise ModelError(
                     f"{kind}.{name} has shape {list(array.shape)}, not [{wanted}]: it belongs to "
-                    "a network with another embedding size, or to another configuration"
+                    "a network with another embedding size, or to another configuration or "
+                    "version of this package"
                 )
             if not np.isfinite(array).all():
                 raise ModelError(f"{kind}.{name} holds values that are not finite")

@@ -16,10 +16,12 @@ from ppcls_sspcab.data.build import GoodPictures
 from ppcls_sspcab.detector.build import tiling_section
 from ppcls_sspcab.detector.card import DetectorCard
 from ppcls_sspcab.detector.file import version_of, without_weights, write_detector
+from ppcls_sspcab.detector.scores.composite import score_written_out
 from ppcls_sspcab.detector.threshold.doubts import warn_of_doubts
 from ppcls_sspcab.fitting.fit import FittedDetector
 from ppcls_sspcab.fitting.tolerance import behaviour_under_change
 from ppcls_sspcab.fitting.versions import forget_derived, keep_previous
+from ppcls_sspcab.registry import DENSITIES, LOCALIZERS
 from ppcls_sspcab.utils.distributed import is_first, wait_for_first
 from ppcls_sspcab.utils.logger import get_logger
 from ppcls_sspcab.utils.machine import machine
@@ -97,9 +99,9 @@ def fitted_sections(
         trained_on: contents of the pictures that trained the network.
     """
     return {
-        "density": dict(config.Density),
-        "score": fitted.score,
-        "localize": config.Localize,
+        "density": DENSITIES.written_out(config.Density, "Density"),
+        "score": score_written_out(fitted.score),
+        "localize": config.Localize and LOCALIZERS.written_out(config.Localize, "Localize"),
         "tiling": tiling_section(config),
         "calibration": fitted.calibration,
         "pixel_calibration": fitted.pixel_calibration,

@@ -111,9 +111,11 @@ def read_configs(
 def recipes(configs: dict[str, Config]) -> list[Recipe]:
     """The untrained baselines, then each configuration without SSPCAB, then as it is.
 
-    A baseline that is equal to another recipe is not run twice.
+    A configuration that trains nothing has no baseline. One that is equal to another recipe is not
+    run twice.
     """
-    baselines = {name: untrained(config) for name, config in configs.items()}
+    trained = {name: config for name, config in configs.items() if config.Global.epochs}
+    baselines = {name: untrained(config) for name, config in trained.items()}
     alone = len({identity_of(config) for config in baselines.values()}) == 1
     titled = [
         ("untrained" if alone else f"{name} untrained", config)

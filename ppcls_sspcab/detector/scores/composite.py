@@ -27,6 +27,15 @@ def named_section(item: str | Mapping[str, Any], key: str) -> dict[str, Any]:
     return dict(item)
 
 
+def score_written_out(section: Mapping[str, Any]) -> dict[str, Any]:
+    """A section ``Score`` with all its arguments, those of its ``parts``, too."""
+    found = IMAGE_SCORES.written_out(section, "Score")
+    if issubclass(IMAGE_SCORES.get(section["name"], "Score.name"), CompositeScore):
+        parts = [named_section(part, "Score.parts") for part in found.get("parts", [])]
+        found["parts"] = [score_written_out(part) for part in parts]
+    return found
+
+
 class CompositeScore(ImageScore):
     """Runs several image scores on the same features; its parts are all of theirs.
 
