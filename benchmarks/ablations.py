@@ -141,9 +141,9 @@ def _run(name: str, category: str, seed: int, options: argparse.Namespace) -> No
     (detector,) = Engine(load_config(CONFIG, overrides), "train").train()
     network = load_detector(detector).network
     overrides.append("Score={name: auto}")
-    synthetic, found = score_figures(load_config(CONFIG, overrides), network)
+    synthetic, _, found = score_figures(load_config(CONFIG, overrides), network)
     overrides.append("Density={name: KernelDensity}")
-    _, by_kernel = score_figures(load_config(CONFIG, overrides), network)
+    _, _, by_kernel = score_figures(load_config(CONFIG, overrides), network)
     result = {
         "row": name,
         "category": category,

@@ -129,13 +129,19 @@ def parsed(found: argparse.ArgumentParser) -> argparse.Namespace:
     return options
 
 
-def publish(title: str, parts: Sequence[str], output: str | None) -> None:
+def publish(
+    title: str,
+    parts: Sequence[str],
+    output: str | None,
+    how: str = "Medians; ratios are medians of the rounds' own ratios.",
+) -> None:
     """Prints the page, with how it was made, and writes it.
 
     Args:
         title: heading.
         parts: paragraphs and tables.
         output: file, or None.
+        how: what the figures are.
     """
     arguments = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
     if "--output" in arguments:  # where the page lies says nothing about the figures
@@ -144,7 +150,7 @@ def publish(title: str, parts: Sequence[str], output: str | None) -> None:
     command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
     made = (
         f"Made by `{command}` on {machine()}. Load average before and after: {_LOAD_BEFORE:.1f}, "
-        f"{os.getloadavg()[0]:.1f}. Medians; ratios are medians of the rounds' own ratios."
+        f"{os.getloadavg()[0]:.1f}. {how}"
     )
     text = "\n\n".join([f"# {title}", made, *parts]) + "\n"
     print(text, end="")

@@ -2,13 +2,15 @@
 
 ``python benchmarks/image_scores.py -c YAML -o Global.category=grid`` takes the network of
 ``<output_dir>/<category>/detector.safetensors`` as it is, fits all candidates of ``Score: auto`` to
-the good pictures, and prints their image AUROC. The test column is a diagnosis: ``auto`` chooses by
-the synthetic one, and nothing reads the other. Of several YAMLs (``-c
+the good pictures, and prints their image AUROC: of synthetic defects and of bad test pictures, both
+against held-out good pictures, and on the test pictures. The two test columns are a diagnosis:
+``auto`` chooses by the synthetic one, and nothing reads the others. What the second has more than
+the third is lost to good test pictures that are unlike the held-out ones. Of several YAMLs (``-c
 study_output/runs/*/seed_*/*/run.yaml``) those of one category are averaged.
 
 ``--ranks`` prints instead how well synthetic defects rank scores and recipes of one category:
-Spearman's correlation of the two columns over all scores of all YAMLs, and how much the chosen
-score loses on the test pictures against the best one.
+Spearman's correlation of the synthetic column with each of the others over all scores of all YAMLs,
+and how much the chosen score loses on the test pictures against the best one.
 
 ``--epochs`` follows a training that kept its checkpoints (``Global.save_interval=1``): what
 ``auto`` takes after each epoch, and what the test pictures would have said.
@@ -18,7 +20,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.config.load import load_config
@@ -31,7 +34,26 @@ if TYPE_CHECKING:
 
     from ppcls_sspcab.fitting.validation import Comparison
 
-    Figures = tuple[Comparison, dict[str, float]]  # on synthetic defects, and on test pictures
+
+class Figures(NamedTuple):
+    """Image AUROC of every image score by its name.
+
+    Attributes:
+        synthetic: of synthetic defects against held-out good pictures.
+        bad: of the bad test pictures against held-out good pictures.
+        test: of the test pictures.
+    """
+
+    synthetic: Comparison
+    bad: dict[str, float]
+    test: dict[str, float]
+
+
+COLUMNS: dict[str, Callable[[Figures], dict[str, float]]] = {
+    "synthetic defects": lambda figures: figures.synthetic.aurocs,
+    "bad test pictures": lambda figures: figures.bad,
+    "test pictures": lambda figures: figures.test,
+}
 
 
 def main() -> int:
@@ -64,10 +86,7 @@ def _by_score(found: dict[str, list[Figures]]) -> str:
     columns = {
         f"{category}, {title}": [aurocs(run) for run in runs]
         for category, runs in found.items()
-        for title, aurocs in (
-            ("synthetic defects", lambda run: run[0].aurocs),
-            ("test pictures", lambda run: run[1]),
-        )
+        for title, aurocs in COLUMNS.items()
     }
     rows = [
         [name, *(mean_and_spread([run[name] for run in runs]) for runs in columns.values())]
@@ -83,16 +102,15 @@ def _ranks(found: dict[str, list[Figures]]) -> str:
 
     rows = []
     for category, runs in found.items():
-        pairs = [
-            (compared.aurocs[name], tested[name]) for compared, tested in runs for name in tested
-        ]
-        losses = [
-            max(tested.values()) - tested[chosen_score(compared)] for compared, tested in runs
-        ]
-        rank = spearmanr(*zip(*pairs, strict=True)).statistic
-        rows.append([category, len(runs), len(pairs), number(rank), mean_and_spread(losses)])
-    header = ["category", "detectors", "scores of all", "Spearman's correlation"]
-    return markdown_table([*header, "the chosen score loses"], rows)
+        synthetic, *others = (
+            [auroc for run in runs for auroc in aurocs(run).values()] for aurocs in COLUMNS.values()
+        )
+        ranks = [number(spearmanr(synthetic, other).statistic) for other in others]
+        losses = [max(run.test.values()) - run.test[chosen_score(run.synthetic)] for run in runs]
+        rows.append([category, len(runs), len(synthetic), *ranks, mean_and_spread(losses)])
+    ranked = [f"Spearman's correlation, {title}" for title in list(COLUMNS)[1:]]
+    header = ["category", "detectors", "scores of all", *ranked, "the chosen score loses"]
+    return markdown_table(header, rows)
 
 
 def _by_epoch(config: Config) -> str:
@@ -110,9 +128,9 @@ def _by_epoch(config: Config) -> str:
         if epoch:
             path = config.folder.checkpoint(f"epoch_{epoch}")
             load_network(network, path)
-        compared, tested = score_figures(config, network)
-        synthetic, taken = compared.aurocs, chosen_score(compared)
-        best = max(tested, key=tested.__getitem__)
+        found = score_figures(config, network)
+        synthetic, tested = found.synthetic.aurocs, found.test
+        taken, best = chosen_score(found.synthetic), max(tested, key=tested.__getitem__)
         figures = [f"{figure:.3f}" for figure in (synthetic[taken], tested[taken], tested[best])]
         steps = epoch * config.Global.iter_per_epoch
         rows.append([steps, taken, *figures[:2], f"{figures[2]} ({best})"])
@@ -121,7 +139,7 @@ def _by_epoch(config: Config) -> str:
 
 
 def score_figures(config: Config, network: nn.Layer) -> Figures:
-    """Image AUROC of every image score by its name: on synthetic defects, and on test pictures.
+    """Fits every image score to the good pictures of a configuration, and measures it.
 
     Args:
         config: its ``Score`` is ``auto``.
@@ -159,11 +177,14 @@ def score_figures(config: Config, network: nn.Layer) -> Figures:
         synthetic = compare_scores(detector, config, held_out, good_parts)
         parts, _ = stored_parts(detector, test, size, "testing", pixels=1)
     labels = np.array([sample.label for sample in test.samples])
-    tested = {
-        name: float(image_auroc(labels, combine(score, own)))
-        for name, (score, own) in detector.image_score.candidates(parts).items()
-    }
-    return synthetic, tested
+    parts = np.concatenate([parts, good_parts])
+    bad, tested = {}, {}
+    for name, (score, own) in detector.image_score.candidates(parts).items():
+        scores, held_out_scores = np.split(combine(score, own), [len(labels)])
+        tested[name] = float(image_auroc(labels, scores))
+        both = np.concatenate([held_out_scores, scores[labels == 1]])
+        bad[name] = float(image_auroc(np.arange(len(both)) >= len(good_parts), both))
+    return Figures(synthetic, bad, tested)
 
 
 if __name__ == "__main__":

@@ -75,17 +75,17 @@ def test_image_scores_after_every_epoch_end_with_those_of_the_detector(tiny_yaml
     (by_score,) = tables(run("benchmarks/image_scores.py"))
     (by_epoch,) = tables(run("benchmarks/image_scores.py", "--epochs"))
     assert [row[0] for row in by_epoch] == ["0", "3", "6"]
-    last, figures = by_epoch[-1], {name: (found, tested) for name, found, tested in by_score}
+    last, figures = by_epoch[-1], {name: (found, tested) for name, found, _, tested in by_score}
     assert (last[2], last[3]) == figures[last[1]]
     best, name = last[4].split()
     assert figures[name.strip("()")][1] == best == max(tested for _, tested in figures.values())
     (ranks,) = tables(run("benchmarks/image_scores.py", "--ranks"))
-    ((_, detectors, count, correlation, lost),) = ranks
+    ((_, detectors, count, *correlations, lost),) = ranks
     assert (detectors, int(count)) == ("1", len(by_score))
     assert float(lost) == pytest.approx(float(best) - float(last[3]), abs=0.0011)
-    columns = np.array([[float(found), float(tested)] for _, found, tested in by_score]).T
-    expected = np.corrcoef([rankdata(column) for column in columns])[0, 1]
-    assert float(correlation) == pytest.approx(expected, abs=0.1)
+    columns = np.array([[float(cell) for cell in row[1:]] for row in by_score]).T
+    expected = np.corrcoef([rankdata(column) for column in columns])[0, 1:]
+    assert list(map(float, correlations)) == pytest.approx(expected, abs=0.1)
 
 
 def test_a_worker_starts_with_the_speed_variables_unset(monkeypatch, tmp_path):
@@ -137,3 +137,23 @@ def test_tolerance_has_a_row_for_each_change_and_a_fit_without_and_with(tiny_yam
     assert {"brightness ±0.05", "shift 2 px", "JPEG 75", "blur 1 px"} < set(names)
     assert all(0 <= float(cell) <= 1 for row in rows for cell in row[1:])
     assert {len(row) for row in rows} == {7}
+
+
+def test_few_pictures_draws_as_many_as_asked(tiny_yaml, tmp_path, demo_root):
+    category = next(path.name for path in sorted(demo_root.iterdir()) if path.is_dir())
+    words = ["-c", tiny_yaml, "--data", demo_root, "--categories", category, "--seeds", "2"]
+    words += ["--counts", "5,8", "--work", tmp_path / "work", "--output", tmp_path / "page.md"]
+    command = [sys.executable, ROOT / "benchmarks" / "few_pictures.py", *words]
+    for _ in range(2):  # the second time from what is there
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+    (rows,) = tables((tmp_path / "page.md").read_text(encoding="utf-8"))
+    assert [row[0] for row in rows] == ["5", "8"]
+    assert {row[5] for row in rows} == {"no"}  # 19 pictures keep a rate of 5 %
+    assert all(0 <= float(row[2].split()[0]) <= 1 for row in rows)
+    drawn = [
+        {path.name for path in (tmp_path / "work" / run / "data").glob("*/train/good/*")}
+        for run in (f"{category}_5_seed_0", f"{category}_8_seed_0", f"{category}_5_seed_1")
+    ]
+    assert list(map(len, drawn)) == [5, 8, 5]
+    assert drawn[0] < drawn[1] and drawn[0] != drawn[2]
+    assert "reading" not in done.stderr  # nothing was trained again
