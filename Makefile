@@ -52,9 +52,9 @@ $(STAMP): pyproject.toml setup.py
 	fi; \
 	extras='$(EXTRAS)'; \
 	if [ -z "$$extras" ]; then \
-	  extras=cpu,paddleclas,onnx,visualdl,test; \
+	  extras=cpu,paddleclas,onnx,openvino,visualdl,test; \
 	  if $(BIN)/python -c 'import sys, importlib.util as u; sys.exit(u.find_spec("paddle") is None)'; then \
-	    extras=train,paddleclas,onnx,visualdl,test; \
+	    extras=train,paddleclas,onnx,openvino,visualdl,test; \
 	  fi; \
 	fi; \
 	echo "installing ppcls_sspcab[$$extras] into $(VENV) ($$($(BIN)/python --version)); the first time" \
@@ -95,7 +95,7 @@ tipc: install
 	bash test_tipc/prepare.sh $(TIPC)/train_infer_python.txt benchmark_train
 	bash test_tipc/benchmark_train.sh $(TIPC)/train_infer_python.txt benchmark_train
 
-test-without-paddleclas: EXTRAS = cpu,onnx,visualdl,test
+test-without-paddleclas: EXTRAS = cpu,onnx,openvino,visualdl,test
 test-without-paddleclas: install
 	$(PYTEST) -m '$(MARKED)' --ignore tests/benchmarks --ignore tests/tipc \
 	  --ignore tests/test_soak.py

@@ -22,7 +22,7 @@ from ppcls_sspcab.image.decode import decode
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.runtime import command
 from ppcls_sspcab.runtime.card import InferenceCard
-from ppcls_sspcab.runtime.predictor import Predictor
+from ppcls_sspcab.runtime.predictor import BACKENDS, Predictor
 
 SIZE = (32, 32)
 
@@ -119,7 +119,7 @@ def test_predict_and_deploy_go_on_behind_a_bad_picture(
     words = ["predict", "-c", str(config), str(folder), "--output", str(output)]
     assert cli.main(words) == 0
     check(lines_of(output), folder, cases, model)
-    for backend in ("paddle", "onnx"):
+    for backend in BACKENDS:
         words = ["--model", str(model), "--backend", backend, str(folder)]
         assert command.main([*words, "--output", str(output), "--batch-size", "4"]) == 0
         check(lines_of(output), folder, cases, model)

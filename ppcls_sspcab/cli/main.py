@@ -161,7 +161,7 @@ def _add_calibrate(children: Children) -> None:
     parser.add_argument("--model", required=True, metavar="DIR", help="what 'export' wrote")
     parser.add_argument("--good", required=True, metavar="FOLDER")
     parser.add_argument("--target-fpr", type=float, default=0.05, metavar="SHARE")
-    parser.add_argument("--backend", choices=["auto", "paddle", "onnx"], default="auto")
+    parser.add_argument("--backend", choices=["auto", "paddle", "onnx", "openvino"], default="auto")
     parser.add_argument("--precision", choices=["fp32", "int8"], default="fp32")
     parser.add_argument(
         "--on-error", choices=["stop", "skip"], default="stop", help="at an unreadable picture"

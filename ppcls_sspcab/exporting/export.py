@@ -30,6 +30,7 @@ from ppcls_sspcab.exporting.quantize import (
 from ppcls_sspcab.exporting.verify import eager_outputs, noise, verify
 from ppcls_sspcab.paths import CARD_FILE, INT8_FILE, ONNX_FILE
 from ppcls_sspcab.runtime.card import InferenceCard
+from ppcls_sspcab.runtime.networks import has_openvino
 from ppcls_sspcab.utils.files import atomic_folder, sha256_of
 from ppcls_sspcab.utils.logger import get_logger
 from ppcls_sspcab.version import __version__
@@ -209,6 +210,7 @@ def _check_target(target: Path) -> None:
 
 def _versions(formats: Sequence[str]) -> dict[str, str]:
     versions = {"ppcls_sspcab": __version__, "paddle": paddle.__version__}
-    for package in ("paddle2onnx", "onnxruntime") if "onnx" in formats else ():
-        versions[package] = importlib.metadata.version(package)
+    for package in ("paddle2onnx", "onnxruntime", "openvino") if "onnx" in formats else ():
+        if package != "openvino" or has_openvino():
+            versions[package] = importlib.metadata.version(package)
     return versions

@@ -13,7 +13,12 @@ from paddle import nn
 from ppcls_sspcab.errors import ModelError
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.paths import ONNX_FILE
-from ppcls_sspcab.runtime.networks import OnnxNetwork, PaddleNetwork
+from ppcls_sspcab.runtime.networks import (
+    OnnxNetwork,
+    OpenVinoNetwork,
+    PaddleNetwork,
+    has_openvino,
+)
 from ppcls_sspcab.utils.logger import get_logger
 
 TOLERANCE = 1e-3
@@ -29,7 +34,9 @@ def verify(
     expected: dict[str, np.ndarray],
     scale: float,
 ) -> dict[str, Any]:
-    """Runs ``images`` in every runtime and compares the outputs with the detector's own.
+    """Runs ``images`` in every runtime that there is, and compares with the detector's own outputs.
+
+    OpenVINO need not be installed.
 
     Returns:
         the entry ``verification`` of ``inference.yml``.
@@ -51,6 +58,8 @@ def _runtimes(
     yield "paddle", PaddleNetwork(folder, outputs, onednn=False).run
     if "onnx" in formats:
         yield "onnxruntime", OnnxNetwork(folder / ONNX_FILE).run
+        if has_openvino():
+            yield "openvino", OpenVinoNetwork(folder / ONNX_FILE, outputs).run
 
 
 def _compare(

@@ -20,7 +20,7 @@ from ppcls_sspcab.image.sources import find_pictures
 from ppcls_sspcab.paths import LOCK_FILE
 from ppcls_sspcab.result import Result
 from ppcls_sspcab.runtime.card import InferenceCard
-from ppcls_sspcab.runtime.predictor import Predictor
+from ppcls_sspcab.runtime.predictor import Backend, Predictor
 from ppcls_sspcab.utils.lock import folder_lock
 from ppcls_sspcab.utils.logger import get_logger
 
@@ -29,7 +29,7 @@ def calibrate(
     model_dir: str | os.PathLike[str],
     good: str,
     target_fpr: float = 0.05,
-    backend: Literal["auto", "paddle", "onnx"] = "auto",
+    backend: Backend | Literal["auto"] = "auto",
     precision: Literal["fp32", "int8"] = "fp32",
     on_error: Literal["stop", "skip"] = "stop",
 ) -> Calibration:
@@ -41,7 +41,7 @@ def calibrate(
 
     The graph keeps the normalised score of the export, so the records and
     :meth:`~ppcls_sspcab.runtime.predictor.Predictor.outputs` take theirs from ``inference.yml``.
-    Needs no Paddle with the backend ``onnx``.
+    Needs no Paddle with the backends ``onnx`` and ``openvino``.
 
     Args:
         model_dir: folder that ``export`` wrote.

@@ -20,7 +20,7 @@ from ppcls_sspcab.result import (
     threshold_option,
     write_records,
 )
-from ppcls_sspcab.runtime.predictor import Predictor
+from ppcls_sspcab.runtime.predictor import BACKENDS, Predictor
 from ppcls_sspcab.utils.program import run_program
 
 
@@ -85,7 +85,7 @@ def _parser(backend: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Score pictures with an exported model.")
     parser.add_argument("inputs", nargs="+", help="files, folders, globs or .txt lists")
     parser.add_argument("--model", required=True, metavar="DIR", help="folder that 'export' wrote")
-    parser.add_argument("--backend", choices=["auto", "paddle", "onnx"], default=backend)
+    parser.add_argument("--backend", choices=["auto", *BACKENDS], default=backend)
     parser.add_argument("--device", default="cpu", help="cpu, or gpu[:<number>] with paddle")
     parser.add_argument(
         "--onednn",

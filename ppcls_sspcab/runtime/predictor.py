@@ -1,6 +1,6 @@
 """Running an exported model: pictures in, records out, without the code that trained it.
 
-Needs numpy, Pillow, PyYAML and one runtime: Paddle or ONNX Runtime.
+Needs numpy, Pillow, PyYAML and one runtime: Paddle, ONNX Runtime or OpenVINO.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -19,22 +19,23 @@ from ppcls_sspcab.image.sources import as_pictures
 from ppcls_sspcab.paths import INT8_FILE, ONNX_FILE, PADDLE_FILES
 from ppcls_sspcab.result import Failure, Result, check_threshold, judge, normalized, without_map
 from ppcls_sspcab.runtime.card import InferenceCard
-from ppcls_sspcab.runtime.networks import Network, OnnxNetwork, PaddleNetwork
+from ppcls_sspcab.runtime.networks import Network, OnnxNetwork, OpenVinoNetwork, PaddleNetwork
 from ppcls_sspcab.utils.paddle_import import import_paddle
 
-Backend = Literal["paddle", "onnx"]
+Backend = Literal["paddle", "onnx", "openvino"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 
 class Predictor:
     """An exported detector: from pictures to verdicts.
 
     May be shared between threads: decoding goes on side by side, and so does the network with
-    ONNX Runtime; Paddle's takes one batch at a time.
+    ONNX Runtime and OpenVINO; Paddle's takes one batch at a time.
 
     Args:
         model_dir: folder that ``export`` wrote.
-        backend: ``paddle``, ``onnx``, or ``auto``: Paddle if it is installed and its files are
-            there, else ONNX Runtime.
+        backend: ``paddle``, ``onnx`` (ONNX Runtime), ``openvino`` (the same file), or ``auto``:
+            Paddle if it is installed and its files are there, else ONNX Runtime.
         threads: of the computation; default: all physical cores of this process.
         device: ``cpu``, or ``gpu[:<number>]`` with the backend ``paddle``.
         threshold: decides instead of the calibrated one.
@@ -54,7 +55,7 @@ class Predictor:
     def __init__(
         self,
         model_dir: str | os.PathLike[str],
-        backend: Literal["paddle", "onnx", "auto"] = "auto",
+        backend: Backend | Literal["auto"] = "auto",
         threads: int | None = None,
         device: str = "cpu",
         threshold: float | None = None,
@@ -69,17 +70,20 @@ class Predictor:
             backend = "onnx" if precision == "int8" else _choose(self.card)
         self.backend = backend
         self.network: Network
-        if self.backend == "onnx":
-            if device != "cpu":
-                raise UserError(f"the backend 'onnx' runs on the CPU only, not on {device!r}")
-            name = INT8_FILE if precision == "int8" else ONNX_FILE
-            self.network = OnnxNetwork(Path(model_dir) / name, threads, self.card)
-        else:
-            if precision == "int8":
-                raise UserError("the precision int8 is for the backend 'onnx' only")
+        if backend != "paddle" and device != "cpu":
+            raise UserError(f"the backend {backend!r} runs on the CPU only, not on {device!r}")
+        if backend != "onnx" and precision == "int8":
+            raise UserError("the precision int8 is for the backend 'onnx' only")
+        if backend == "paddle":
             self.network = PaddleNetwork(
                 model_dir, self.card.outputs, threads, onednn, device, self.card
             )
+        elif backend == "openvino":
+            path = Path(model_dir) / ONNX_FILE
+            self.network = OpenVinoNetwork(path, self.card.outputs, threads, self.card)
+        else:
+            name = INT8_FILE if precision == "int8" else ONNX_FILE
+            self.network = OnnxNetwork(Path(model_dir) / name, threads, self.card)
 
     def predict(
         self, pictures: Source | Iterable[Source], batch_size: int = 8, maps: bool = True

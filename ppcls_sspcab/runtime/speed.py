@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from ppcls_sspcab.errors import UserError
 from ppcls_sspcab.image.sources import find_pictures
 from ppcls_sspcab.paths import INT8_FILE, ONNX_FILE, PADDLE_FILES
 from ppcls_sspcab.runtime.card import InferenceCard
+from ppcls_sspcab.runtime.networks import has_openvino
 from ppcls_sspcab.runtime.onnx_model import multiply_adds
 from ppcls_sspcab.utils.files import atomic_write
 from ppcls_sspcab.utils.machine import cpu_threads, peak_memory_mib
@@ -35,7 +36,12 @@ from ppcls_sspcab.utils.program import run_program
 from ppcls_sspcab.utils.table import markdown_table
 
 EAGER = "eager Detector"
-FILES = {"paddle": PADDLE_FILES, "onnx": (ONNX_FILE,), "onnx int8": (INT8_FILE,)}
+FILES = {
+    "paddle": PADDLE_FILES,
+    "onnx": (ONNX_FILE,),
+    "openvino": (ONNX_FILE,),
+    "onnx int8": (INT8_FILE,),
+}
 
 BATCH_HEADER = (
     "backend",
@@ -126,7 +132,11 @@ def _measure() -> int:
 
 def _report(options: argparse.Namespace) -> str:
     card = InferenceCard.read(options.model)
-    backends = [name for name in FILES if set(FILES[name]) <= set(card.files)]
+    backends = [
+        name
+        for name in FILES
+        if set(FILES[name]) <= set(card.files) and (name != "openvino" or has_openvino())
+    ]
     if options.backends:
         backends = [name for name in options.backends.split(",") if name in FILES]
     if options.detector:
@@ -256,14 +266,11 @@ Runs = tuple[Callable[[Sequence[bytes]], Any], Callable[..., np.ndarray], Callab
 
 
 def _exported(options: argparse.Namespace, backend: str, threads: int) -> Runs:
-    from ppcls_sspcab.runtime.predictor import Predictor
+    from ppcls_sspcab.runtime.predictor import BACKENDS, Predictor
 
-    predictor = Predictor(
-        options.model,
-        "paddle" if backend == "paddle" else "onnx",
-        threads,
-        precision="int8" if backend.endswith("int8") else "fp32",
-    )
+    precision: Literal["fp32", "int8"] = "int8" if backend.endswith("int8") else "fp32"
+    runtime = next(name for name in BACKENDS if backend.startswith(name))
+    predictor = Predictor(options.model, runtime, threads, precision=precision)
 
     def predict(files: Sequence[bytes]) -> Any:
         return predictor.predict(files, batch_size=len(files))

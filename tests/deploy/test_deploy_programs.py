@@ -155,7 +155,11 @@ def test_list_glob_csv_and_exit_codes(place, tmp_path):
 
 @pytest.mark.parametrize(
     ("absent", "backend", "package"),
-    [("paddle", "paddle", "paddlepaddle"), ("onnxruntime", "onnx", "onnxruntime")],
+    [
+        ("paddle", "paddle", "paddlepaddle"),
+        ("onnxruntime", "onnx", "onnxruntime"),
+        ("openvino", "openvino", "openvino"),
+    ],
 )
 def test_a_missing_runtime_is_named(place, absent, backend, package):
     folder, _ = place

@@ -270,13 +270,13 @@ def test_both_runtimes_give_the_same_map(
 ) -> None:
     pytest.importorskip("onnxruntime", reason="the ONNX extra is not installed")
     from ppcls_sspcab.exporting.export import export_detector
-    from ppcls_sspcab.runtime.predictor import Predictor
+    from ppcls_sspcab.runtime.predictor import BACKENDS, Predictor
 
     detector, described = mapping
     folder = export_detector(detector, described, tmp_path / "inference", ("paddle", "onnx"))
     pixels = np.random.default_rng(3).integers(0, 256, (3, 32, 48, 3), np.uint8)
     expected = run(detector, described.preprocess.normalize(pixels))
-    for backend in ("paddle", "onnx"):
+    for backend in BACKENDS:
         found = Predictor(folder, backend=backend).outputs(list(pixels))
         assert set(found) == {"score", "normalized_score", "embedding", "map"}
         for key, value in expected.items():

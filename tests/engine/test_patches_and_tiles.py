@@ -13,7 +13,7 @@ from ppcls_sspcab.config.load import load_config
 from ppcls_sspcab.data.build import transform_sections
 from ppcls_sspcab.engine.engine import Engine
 from ppcls_sspcab.errors import ConfigError, DataError
-from ppcls_sspcab.runtime.predictor import Predictor
+from ppcls_sspcab.runtime.predictor import BACKENDS, Predictor
 
 PATCHES = """
 _BASE_: {base}
@@ -56,7 +56,7 @@ def test_the_exported_model_scores_the_test_pictures_as_the_evaluation_did(
     with (folder / "results.csv").open(encoding="utf-8", newline="") as stream:
         records = list(csv.DictReader(stream))
     expected = [float(record["score"]) for record in records]
-    for backend in ("paddle", "onnx"):
+    for backend in BACKENDS:
         predictor = Predictor(folder / "inference", backend)
         found = predictor.predict([record["path"] for record in records], batch_size=3)
         np.testing.assert_allclose([r.score for r in found], expected, rtol=1e-3, atol=1e-3)

@@ -8,7 +8,7 @@ from ppcls_sspcab.data.datasets.mvtec import MVTecDataset
 from ppcls_sspcab.detector.file import load_detector
 from ppcls_sspcab.image.content import contents_of
 from ppcls_sspcab.runtime.card import InferenceCard
-from ppcls_sspcab.runtime.predictor import Predictor
+from ppcls_sspcab.runtime.predictor import BACKENDS, Predictor
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_density_and_threshold_are_new_and_the_weights_the_same(trained, demo_ro
     with paddle.no_grad():
         expected = after(paddle.to_tensor(card.preprocess(paths)))["score"].numpy()
         stranger = before(paddle.to_tensor(card.preprocess(paths)))["score"].numpy()
-    for backend in ("paddle", "onnx"):
+    for backend in BACKENDS:
         records = Predictor(folder, backend=backend).predict(paths)
         assert [record.score for record in records] == pytest.approx(expected, rel=1e-3)
     assert np.mean(expected > new.threshold) < np.mean(stranger > old.threshold)

@@ -1,11 +1,13 @@
 import importlib
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
+import openvino
 import paddle
 import pytest
 import yaml
@@ -19,11 +21,12 @@ from ppcls_sspcab.exporting import verify
 from ppcls_sspcab.exporting.export import export_detector
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.runtime.card import InferenceCard
-from ppcls_sspcab.runtime.networks import OnnxNetwork, PaddleNetwork
-from ppcls_sspcab.runtime.predictor import Predictor
+from ppcls_sspcab.runtime.networks import OnnxNetwork, OpenVinoNetwork, PaddleNetwork
+from ppcls_sspcab.runtime.predictor import BACKENDS, Predictor
 from ppcls_sspcab.utils.files import sha256_of
 
 SIZE = (24, 40)
+ONNX_PACKAGES = ("paddle2onnx", "onnxruntime", "openvino")
 PREPROCESS = Preprocess(image_size=SIZE, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
 
 
@@ -93,9 +96,9 @@ def test_the_folder_holds_what_the_card_lists(exported):
     assert (content["threshold"], content["category"]) == (1.5, "bottle")
     assert content["scale"] == float(np.float32(0.3))
     assert content["input"]["type"] == input_type
-    assert set(content["versions"]) == {"ppcls_sspcab", "paddle", "paddle2onnx", "onnxruntime"}
+    assert set(content["versions"]) == {"ppcls_sspcab", "paddle", *ONNX_PACKAGES}
     worst = content["verification"]["worst_relative_difference"]
-    assert set(worst) == {"paddle_onednn", "paddle", "onnxruntime"}
+    assert set(worst) == {"paddle_onednn", "paddle", "onnxruntime", "openvino"}
     assert all(0 <= value < 1e-3 for value in worst.values())
     assert content["verification"]["pictures"] == 4
 
@@ -111,11 +114,53 @@ def test_every_runtime_gives_the_detectors_outputs(exported, count):
         PaddleNetwork(folder, outputs, onednn=True),
         PaddleNetwork(folder, outputs, onednn=False),
         OnnxNetwork(folder / "model.onnx"),
+        OpenVinoNetwork(folder / "model.onnx", outputs),
     ):
         found = network.run(given)
         assert list(found) == list(outputs)
         for name, values in expected.items():
             np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-4)
+
+
+def test_openvino_never_takes_bfloat16_by_itself(exported, monkeypatch):
+    """Left alone, it does on processors that have it."""
+    _, folder, _ = exported
+    outputs = InferenceCard.read(folder).outputs
+    compiled = []
+    compile_model = openvino.Core.compile_model
+
+    def noted(*arguments):
+        compiled.append(compile_model(*arguments))
+        return compiled[-1]
+
+    monkeypatch.setattr(openvino.Core, "compile_model", noted)
+    network = OpenVinoNetwork(folder / "model.onnx", outputs, threads=1)
+    (model,) = compiled
+    assert model.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
+    assert model.get_property("INFERENCE_NUM_THREADS") == 1
+    with pytest.raises(ModelError, match="no output nothing"):
+        OpenVinoNetwork(folder / "model.onnx", [*outputs, "nothing"])
+    assert list(network.run(network_input(folder))) == list(outputs)
+
+
+def test_threads_share_an_openvino_model(exported):
+    detector, folder, input_type = exported
+    outputs = InferenceCard.read(folder).outputs
+    network = OpenVinoNetwork(folder / "model.onnx", outputs, threads=1)
+    batches = [pictures(1 + index % 3, seed=index) for index in range(24)]
+    given = [
+        pixels if input_type == "uint8" else PREPROCESS.normalize(pixels) for pixels in batches
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(network.run, given))
+    for pixels, result in zip(batches, found, strict=True):
+        np.testing.assert_allclose(result["score"], eager(detector, pixels)["score"], rtol=1e-4)
+
+
+def network_input(folder):
+    pixels = pictures(1, seed=0)
+    card = InferenceCard.read(folder)
+    return pixels if card.input_type == "uint8" else PREPROCESS.normalize(pixels)
 
 
 def test_the_onnx_model_is_what_other_languages_expect(exported):
@@ -296,6 +341,6 @@ def test_the_real_detector(tmp_path, density):
     assert (folder / "inference.pdiparams").stat().st_size < 4 * parameters * 1.2
     with paddle.no_grad():
         expected = detector(paddle.to_tensor(preprocess.normalize(pixels)))["score"].numpy()
-    for backend in ("paddle", "onnx"):
+    for backend in BACKENDS:
         found = Predictor(folder, backend=backend).predict(list(pixels), batch_size=3)
         np.testing.assert_allclose([record.score for record in found], expected, rtol=1e-3)

@@ -38,7 +38,7 @@ def declared(requirements: list[str]) -> set[str]:
 
 BARE = declared(PROJECT["dependencies"])
 TRAIN = declared(EXTRAS["train"])
-RUNTIMES = {"onnxruntime", "paddle"}
+RUNTIMES = {"onnxruntime", "openvino", "paddle"}
 # The runtime's threads are one for each physical core where it is there, else one for each logical.
 USED_IF_THERE = {"psutil"}
 
@@ -59,7 +59,10 @@ def test_a_bare_install_scores():
 
 
 def test_without_extras_train_and_paddle_are_enough():
-    optional = declared(EXTRAS["onnx"] + EXTRAS["visualdl"]) | MODULES_OF["paddleclas"]
+    optional = (
+        declared([*EXTRAS["onnx"], *EXTRAS["openvino"], *EXTRAS["visualdl"]])
+        | MODULES_OF["paddleclas"]
+    )
     assert libraries(set(MODULES)) - optional <= BARE | TRAIN | {"paddle"}
 
 

@@ -16,7 +16,7 @@ from ppcls_sspcab.image.content import contents_of
 from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.runtime.calibrate import calibrate
 from ppcls_sspcab.runtime.card import InferenceCard
-from ppcls_sspcab.runtime.predictor import Predictor
+from ppcls_sspcab.runtime.predictor import BACKENDS, Predictor
 from ppcls_sspcab.utils.files import sha256_of
 
 PREPROCESS = Preprocess(image_size=(8, 8), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -78,7 +78,7 @@ def test_nothing_that_callers_read_contradicts_it(model, good):
     calibrate(model, str(good), 0.05)
     card = InferenceCard.read(model)
     assert card.in_graph == {"threshold": pytest.approx(0.9), "scale": pytest.approx(0.1)}
-    for backend in ("paddle", "onnx"):
+    for backend in BACKENDS:
         predictor = Predictor(model, backend=backend)
         images = [pixels(value) for value in (10, 76, 78, 200)]
         records = predictor.predict(images)

@@ -22,10 +22,9 @@ from ppcls_sspcab.image.preprocess import Preprocess
 from ppcls_sspcab.result import Failure, Result
 from ppcls_sspcab.runtime import command
 from ppcls_sspcab.runtime.card import InferenceCard
-from ppcls_sspcab.runtime.predictor import Predictor
+from ppcls_sspcab.runtime.predictor import BACKENDS, Predictor
 
 PREPROCESS = Preprocess(image_size=(16, 24))
-BACKENDS = ("paddle", "onnx")
 
 
 class MeanBrightness(nn.Layer):
@@ -170,7 +169,8 @@ def copied(model, folder):
 
 
 @pytest.mark.parametrize(
-    ("backend", "name"), [("paddle", "inference.pdiparams"), ("onnx", "model.onnx")]
+    ("backend", "name"),
+    [("paddle", "inference.pdiparams"), ("onnx", "model.onnx"), ("openvino", "model.onnx")],
 )
 def test_a_changed_or_missing_file_is_refused(model, tmp_path, backend, name):
     copy = copied(model, tmp_path)
@@ -200,9 +200,8 @@ def test_a_model_that_is_exchanged_after_the_check_is_not_what_runs(
     monkeypatch.setattr(Path, "read_bytes", exchanged)
     predictor = Predictor(copy, backend=backend)
     assert predictor.predict([encoded(grey(51))])[0].score == pytest.approx(0.2, abs=1e-5)
-    assert (
-        read(copy / ("model.onnx" if backend == "onnx" else "inference.json")) == b"another model"
-    )
+    exchanged_file = "inference.json" if backend == "paddle" else "model.onnx"
+    assert read(copy / exchanged_file) == b"another model"
 
 
 @pytest.mark.parametrize(
@@ -249,9 +248,13 @@ def test_onednn_is_as_asked_for(model, monkeypatch, tmp_path, onednn):
     assert chosen == [onednn]
 
 
-def test_devices_that_are_not_there(model):
-    with pytest.raises(UserError, match="CPU only"):
-        Predictor(model, backend="onnx", device="gpu")
+def test_devices_and_precisions_that_are_not_there(model):
+    for backend in ("onnx", "openvino"):
+        with pytest.raises(UserError, match=f"'{backend}' runs on the CPU only"):
+            Predictor(model, backend=backend, device="gpu")
+    for backend in ("paddle", "openvino"):
+        with pytest.raises(UserError, match="int8 is for the backend 'onnx' only"):
+            Predictor(model, backend=backend, precision="int8")
     with pytest.raises(UserError, match="device must be"):
         Predictor(model, backend="paddle", device="tpu")
 

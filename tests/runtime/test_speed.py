@@ -10,6 +10,7 @@ from paddle import nn
 from ppcls_sspcab.detector.card import DetectorCard
 from ppcls_sspcab.exporting.export import export_detector
 from ppcls_sspcab.image.preprocess import Preprocess
+from ppcls_sspcab.runtime.predictor import BACKENDS
 from ppcls_sspcab.runtime.speed import EAGER, Measured, Timing, to_markdown
 
 PROGRAM = Path(__file__).resolve().parents[2] / "deploy" / "speed.py"
@@ -47,16 +48,13 @@ def test_every_backend_threads_and_batch_has_a_row(model, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240)
     assert done.stdout == output.read_text()
     text = re.sub(" +", " ", done.stdout)  # its columns are aligned
-    rows = re.findall(r"^\| (paddle|onnx) \| (\d) \| (\d) \| [\d.]+ / ", text, re.M)
+    rows = re.findall(r"^\| (paddle|onnx|openvino) \| (\d) \| (\d) \| [\d.]+ / ", text, re.M)
     assert sorted(rows) == sorted(
-        (backend, threads, batch)
-        for backend in ("paddle", "onnx")
-        for threads in "12"
-        for batch in "13"
+        (backend, threads, batch) for backend in BACKENDS for threads in "12" for batch in "13"
     )
     second_table = r"^\| \w+ \| \d \| [\d.]+ \| (\d+) \| [\d.]+ \| [\d.]+ \|$"
     memory = re.findall(second_table, text, re.M)
-    assert len(memory) == 4
+    assert len(memory) == 6
     assert all(int(mebibytes) > 20 for mebibytes in memory)
 
 
