@@ -41,6 +41,7 @@ _FILES = """\
 |---|---|
 | `cutpaste_sspcab.yaml` | the papers' recipe, 256 x 256 steps, for a GPU |
 | `cutpaste_sspcab_cpu.yaml` | a category in about 15 minutes on 2 cores, with pretrained weights |
+| `fast.yaml` | a category in half a minute: nothing is trained |
 | `from_scratch.yaml` | as that, without pretrained weights: every stage is trained |
 | `patch_cutpaste.yaml` | the network trained on patches, for the map |
 | `tiles.yaml` | large pictures, seen in tiles |
@@ -48,7 +49,7 @@ _FILES = """\
 | `mvtec/` | MVTec AD at full length (`paper.yaml`, 256 x 256 steps) and with 10,000 steps \
 (`short.yaml`), for `study` ([study.md](study.md)); not run on a GPU yet |
 | `variants/` | CutPaste `normal`, `scar`, `union`, `3way`; `paper_pastes`: the CPU recipe \
-with the paper's patches ([data.md](data.md)) |
+with the paper's patches ([data.md](data.md)); `patch_bank`: a memory bank, nothing is trained |
 | `ablations/` | without SSPCAB, kernel density, deeper head |
 """
 

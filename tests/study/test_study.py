@@ -116,6 +116,14 @@ def test_equal_baselines_run_once_and_different_ones_are_told_apart(
     assert titles[:2] == ["short untrained", "large untrained"]
 
 
+def test_what_trains_nothing_has_no_baseline(short: str) -> None:
+    paths = [str(REPOSITORY / "configs" / "fast.yaml"), short]
+    titles = [recipe.title for recipe in recipes(read_configs(paths, [], None, False))]
+    assert titles == ["untrained", "fast", "short without SSPCAB", "short"]
+    (fast,) = recipes(read_configs(paths[:1], [], None, False))
+    assert fast.title == "fast"
+
+
 def test_only_what_changes_results_changes_the_folder(short: str, tmp_path: Path) -> None:
     def folders(*overrides: str, diagnose: bool = False) -> list[Path]:
         found = recipes(read_configs([short], overrides, None, diagnose))
