@@ -19,8 +19,8 @@ import paddle
 from ppcls_sspcab.data.views import CutPasteViews, SampleNumbers
 from ppcls_sspcab.errors import DataError, UserError
 
-_SHARED_MEMORY = "/dev/shm"
 _PR_SET_PDEATHSIG = 1
+_END_SECONDS = 5  # that a worker has to end by itself
 _DEAD_READER = re.compile(r"DataLoader process \((pid\s+\d+)\) exited (.*?)\.? *\(at ")
 _STOPPED_QUEUE = "Blocking queue is killed"
 
@@ -73,10 +73,30 @@ class TrainLoader(paddle.io.DataLoader):
 
     def __iter__(self) -> Iterator[list[paddle.Tensor]]:
         """Raises DataError for an unreadable picture, RuntimeError with the traceback else."""
-        for batch in super().__iter__():
-            if isinstance(batch[1], SampleFailure):
-                raise (DataError if batch[1].is_users else RuntimeError)(batch[1].text)
-            yield batch
+        batches = super().__iter__()
+        try:
+            for batch in batches:
+                if isinstance(batch[1], SampleFailure):
+                    raise (DataError if batch[1].is_users else RuntimeError)(batch[1].text)
+                yield batch
+        finally:
+            _close(batches)
+
+
+def _close(batches: Any) -> None:
+    """Ends threads and workers of Paddle's iterator now.
+
+    Left to the garbage collector, they live on beside those of the next loader, and it then waits
+    for a worker without end.
+    """
+    if not hasattr(batches, "_workers"):
+        batches._try_shutdown_all()
+        return
+    batches._try_shutdown_all(_END_SECONDS)
+    for worker in batches._workers:
+        if worker.is_alive():
+            worker.kill()
+            worker.join()
 
 
 @contextmanager
@@ -105,17 +125,17 @@ def build_train_loader(
 ) -> TrainLoader:
     """The loader of the training; order and values are the same for any ``num_workers``.
 
-    Call ``store.warm`` before, so that the workers share the decoded pictures.
+    Call ``store.warm`` before, so that the workers share the decoded pictures. Batches come through
+    pipes: for shared memory a forked worker would make Paddle tensors, and wait for ever for a lock
+    that a thread of Paddle's held in the main process when it forked.
     """
-    height, width = dataset.preprocess.image_size
-    batch_bytes = numbers.batch_size * len(dataset.view_transform.labels) * 12 * height * width
     return TrainLoader(
         CatchingDataset(dataset),
         batch_sampler=numbers,
         collate_fn=collate,
         num_workers=num_workers,
         worker_init_fn=_end_with_parent,
-        use_shared_memory=num_workers > 0 and _fits_shared_memory(batch_bytes * 3 * num_workers),
+        use_shared_memory=False,
     )
 
 
@@ -135,15 +155,6 @@ def _obey_parent() -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)
-
-
-def _fits_shared_memory(needed: int) -> bool:
-    """Containers often have 64 MB of it, and a worker that exceeds them dies of a bus error."""
-    try:
-        status = os.statvfs(_SHARED_MEMORY)
-    except OSError:
-        return False
-    return status.f_bavail * status.f_frsize > needed
 
 
 def flatten_views(images: Any, labels: Any) -> tuple[Any, Any]:

@@ -1,6 +1,9 @@
 """Training samples depend on (seed, number) alone, however they are loaded."""
 
+import multiprocessing
 import os
+import threading
+import time
 from itertools import chain
 
 import numpy as np
@@ -8,9 +11,9 @@ import paddle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paddle.io.dataloader import worker
 from PIL import Image
 
-from ppcls_sspcab.data import loader
 from ppcls_sspcab.data.loader import build_train_loader, flatten_views
 from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.store import ImageStore
@@ -107,9 +110,7 @@ def test_ranks_split_each_global_batch(batch_size, steps, start_step, ranks):
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-@pytest.mark.parametrize("shared", [True, False])
-def test_order_and_values_are_the_same_with_any_workers(samples, workers, shared, monkeypatch):
-    monkeypatch.setattr(loader, "_fits_shared_memory", lambda needed: shared)
+def test_order_and_values_are_the_same_with_any_workers(samples, workers):
     expected = loaded(build_train_loader(dataset_of(samples), SampleNumbers(3, 7), 0))
     assert len(expected) == 7
     assert_same(
@@ -168,8 +169,39 @@ def test_flatten_views():
     assert flatten_views(images, labels)[0].shape == (6, 3, 4, 5)
 
 
-def test_shared_memory_is_used_only_if_it_suffices():
-    assert not loader._fits_shared_memory(1 << 60)
+class WithoutTensors:
+    """Paddle's core as its worker sees it, without what makes a tensor."""
+
+    def __init__(self, core):
+        self._core = core
+
+    def __getattr__(self, name):
+        assert name != "DenseTensor", "a worker makes a tensor"
+        return getattr(self._core, name)
+
+
+def test_no_worker_makes_a_tensor_of_paddles(samples, monkeypatch):
+    """It would wait for ever for a lock that another thread held when the worker was forked."""
+    monkeypatch.setattr(worker, "core", WithoutTensors(worker.core))
+    assert len(loaded(build_train_loader(dataset_of(samples), SampleNumbers(3, 4), 2))) == 4
+
+
+def test_nothing_of_a_loader_that_was_left_lives_on(samples):
+    """What is left to the garbage collector disturbs the next loader."""
+    before = threading.active_count()
+    for workers in (0, 2):
+        for _ in build_train_loader(dataset_of(samples), SampleNumbers(2, 6), workers):
+            break
+    os.unlink(samples[2].path)
+    for workers in (0, 2):
+        with pytest.raises(DataError) as raised:
+            loaded(build_train_loader(dataset_of(samples), SampleNumbers(2, 6), workers))
+        assert raised.value.__traceback__ is not None  # which holds what the loader has left
+        assert not multiprocessing.active_children()
+        ended = time.monotonic() + 10
+        while threading.active_count() > before and time.monotonic() < ended:
+            time.sleep(0.05)
+        assert threading.active_count() <= before, threading.enumerate()
 
 
 def test_wrong_values(samples):
