@@ -25,7 +25,7 @@ class FeatureGaussian(PlaceLocalizer):
         layers: paths of layers of the backbone, or ``auto``: the last ones of stride 4 and 8.
             Deeper ones see further than the defect and smear it.
         channels: principal axes that features are projected to, at most the layers' channels;
-            ``auto`` is 160, or all where they are fewer.
+            ``auto`` is 256, or all where they are fewer.
         rank: directions in which a place has a variance of its own.
         shrinkage: share of the covariance of all places in that of each, in (0, 1].
         grid: (h, w) of the places, or ``auto``: one for 16 x 16 pixels or so, at most 1024.

@@ -14,7 +14,7 @@ from ppcls_sspcab.detector.moments import Moments
 from ppcls_sspcab.detector.places.gaussian_fit import estimate, shares_mean
 from ppcls_sspcab.detector.places.principal import Channels, axis_count, principal_axes
 
-AUTO_CHANNELS = 160
+AUTO_CHANNELS = 256
 FOLDS = 4
 # Places that the choice is made on, evenly spread: neighbours are nearly equal.
 TRIED_PLACES = 16
@@ -31,7 +31,7 @@ class PlaceGaussians(FittedLayer):
 
     Args:
         shape: (C, h, w) of the features of a picture.
-        channels: d <= C, the number of principal axes; ``auto`` is 160, or C where that is less.
+        channels: d <= C, the number of principal axes; ``auto`` is 256, or C where that is less.
         rank: r, directions in which a place has a variance of its own; in all others of the d it
             has their mean, so that a place takes d * r numbers instead of d * d.
         shrinkage: share of the covariance of all places in that of each, in (0, 1].

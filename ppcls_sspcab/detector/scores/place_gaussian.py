@@ -39,7 +39,7 @@ class PlaceGaussianScore(PlaceScore):
         image_size: Sequence[int],
         layers: Layers = "auto",
         channels: Channels = "auto",
-        rank: int = 64,
+        rank: int = 32,
         shrinkage: float = 0.25,
         grid: Grid = "auto",
         neighbourhood: int = 3,
