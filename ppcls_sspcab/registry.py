@@ -18,6 +18,7 @@ from ppcls_sspcab.contract import Contract
 from ppcls_sspcab.errors import ConfigError, did_you_mean
 
 T = TypeVar("T", bound=Callable[..., Any])
+_PLAIN = (bool, int, float, str, list, tuple, dict, type(None))  # what a YAML may hold
 
 
 class UnknownName(ConfigError):
@@ -155,18 +156,20 @@ class Registry(Generic[T]):
         """A section with the defaults of the arguments that it leaves to its class.
 
         What is stored so stays as it was made when a later version has other defaults. Arguments
-        without a default, which the program gives, are not added.
+        that the program gives are not added, nor are defaults that no YAML holds.
 
         Raises:
             UnknownName: nothing is registered by the section's name.
         """
-        accepted, _ = parameters_of(self.get(section["name"], f"{key}.name"))
+        entry = self.get(section["name"], f"{key}.name")
+        accepted, _ = parameters_of(entry)
+        given = self.contract.given_to(entry)
         defaults = {
             name: list(parameter.default)
             if isinstance(parameter.default, tuple)
             else parameter.default
             for name, parameter in accepted.items()
-            if parameter.default is not parameter.empty
+            if name not in given and isinstance(parameter.default, _PLAIN)
         }
         return {**defaults, **section}
 

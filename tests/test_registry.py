@@ -48,6 +48,21 @@ def test_what_the_section_sets_wins_over_the_context(shapes: Registry) -> None:
     assert shapes.build({"name": "Ellipse", "width": 5.5}, "S", width=3).values[0] == 5.5
 
 
+def test_a_section_is_written_out_with_its_defaults(shapes: Registry) -> None:
+    section = {"name": "Ellipse", "width": 5.5, "fill": "blue"}
+    assert shapes.written_out(section, "S") == {**section, "height": 2}
+    sized: Registry = Registry("sized", Contract("Anything of a size.", takes=("size",)))
+
+    @sized.register
+    class Sized:
+        def __init__(self, size: int = 512, ends: object = object(), at: tuple = (1, 2)) -> None:
+            self.size = size
+
+    written = sized.written_out({"name": "Sized"}, "S")
+    assert written == {"name": "Sized", "at": [1, 2]}
+    assert sized.build({"name": "Sized"}, "S", size=3).size == 3
+
+
 def test_a_name_cannot_be_registered_twice(shapes: Registry) -> None:
     class Other:
         pass
