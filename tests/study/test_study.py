@@ -396,7 +396,7 @@ def test_a_run_that_another_process_holds_is_left_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "part" / "run.json").exists()
 
 
-def test_the_untrained_baseline_runs_in_a_process_of_its_own(
+def test_what_is_not_trained_runs_in_a_process_of_its_own(
     tiny_yaml: Path, demo_root: Path, tmp_path: Path
 ) -> None:
     config = load_config(tiny_yaml)
@@ -407,7 +407,7 @@ def test_the_untrained_baseline_runs_in_a_process_of_its_own(
     arguments += ["--categories", config.Global.category, "--seeds", "1", *more]
     assert main(arguments) == 0
     (row,) = json.loads((tmp_path / "out" / "study.json").read_text())["rows"]
-    assert row["config"] == "untrained" and 0 <= row["image_auroc"] <= 1
+    assert row["config"] == "tiny" and 0 <= row["image_auroc"] <= 1
     assert row["image_auroc_low"] <= row["image_auroc"] <= row["image_auroc_high"]
     assert row["pixel_auroc"] is not None and row["aupro"] is not None
     (table,) = (tmp_path / "out").rglob("results.csv")

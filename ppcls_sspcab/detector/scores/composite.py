@@ -30,8 +30,9 @@ def named_section(item: str | Mapping[str, Any], key: str) -> dict[str, Any]:
 def score_written_out(section: Mapping[str, Any]) -> dict[str, Any]:
     """A section ``Score`` with all its arguments, those of its ``parts``, too."""
     found = IMAGE_SCORES.written_out(section, "Score")
-    if issubclass(IMAGE_SCORES.get(section["name"], "Score.name"), CompositeScore):
-        parts = [named_section(part, "Score.parts") for part in found.get("parts", [])]
+    kind = IMAGE_SCORES.get(section["name"], "Score.name")
+    if issubclass(kind, CompositeScore) and "parts" in found:
+        parts = [named_section(part, "Score.parts") for part in found["parts"]]
         found["parts"] = [score_written_out(part) for part in parts]
     return found
 

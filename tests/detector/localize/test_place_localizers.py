@@ -91,6 +91,8 @@ def test_a_score_is_the_mean_of_the_largest_of_the_maps_distances(
     paddle.seed(0)
     known = {"network": SmallNetwork(), "image_size": SIZE}
     same = {"layers": ["second"], "channels": 8, "surround": 0.25}
+    if score == "place_gaussian":
+        same["shrinkage"] = 0.3
     made = IMAGE_SCORES.build({"name": score, "top": top, **same}, "Score", **known)
     localizer = LOCALIZERS.build({"name": localize, **same}, "Localize", **known)
     good, new = maps(10), tensors(maps(3, seed=5))
