@@ -41,7 +41,7 @@ _FILES = """\
 |---|---|
 | `cutpaste_sspcab.yaml` | the papers' recipe, 256 x 256 steps, for a GPU |
 | `cutpaste_sspcab_cpu.yaml` | a category in about 15 minutes on 2 cores, with pretrained weights |
-| `fast.yaml` | a category in half a minute: nothing is trained |
+| `fast.yaml` | nothing is trained: Gaussians of every place of the pretrained features |
 | `from_scratch.yaml` | as that, without pretrained weights: every stage is trained |
 | `patch_cutpaste.yaml` | the network trained on patches, for the map |
 | `tiles.yaml` | large pictures, seen in tiles |
