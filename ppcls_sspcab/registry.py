@@ -162,14 +162,11 @@ class Registry(Generic[T]):
             UnknownName: nothing is registered by the section's name.
         """
         entry = self.get(section["name"], f"{key}.name")
-        accepted, _ = parameters_of(entry)
         given = self.contract.given_to(entry)
         defaults = {
-            name: list(parameter.default)
-            if isinstance(parameter.default, tuple)
-            else parameter.default
-            for name, parameter in accepted.items()
-            if name not in given and isinstance(parameter.default, _PLAIN)
+            name: list(one.default) if isinstance(one.default, tuple) else one.default
+            for name, one in parameters_of(entry)[0].items()
+            if name not in given and isinstance(one.default, _PLAIN)
         }
         return {**defaults, **section}
 
