@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import re
 import signal
@@ -73,7 +74,8 @@ class TrainLoader(paddle.io.DataLoader):
 
     def __iter__(self) -> Iterator[list[paddle.Tensor]]:
         """Raises DataError for an unreadable picture, RuntimeError with the traceback else."""
-        batches = super().__iter__()
+        with _no_collection_in_workers():
+            batches = super().__iter__()
         try:
             for batch in batches:
                 if isinstance(batch[1], SampleFailure):
@@ -81,6 +83,21 @@ class TrainLoader(paddle.io.DataLoader):
                 yield batch
         finally:
             _close(batches)
+
+
+@contextmanager
+def _no_collection_in_workers() -> Iterator[None]:
+    """Context in which workers are forked that never destroy what they inherit.
+
+    A reader of Paddle's that is garbage when a worker is forked would be destroyed by the worker's
+    garbage collector, which then waits without end for threads that are not there.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _close(batches: Any) -> None:

@@ -1,5 +1,6 @@
 """Training samples depend on (seed, number) alone, however they are loaded."""
 
+import gc
 import multiprocessing
 import os
 import threading
@@ -184,6 +185,39 @@ def test_no_worker_makes_a_tensor_of_paddles(samples, monkeypatch):
     """It would wait for ever for a lock that another thread held when the worker was forked."""
     monkeypatch.setattr(worker, "core", WithoutTensors(worker.core))
     assert len(loaded(build_train_loader(dataset_of(samples), SampleNumbers(3, 4), 2))) == 4
+
+
+class Collected:
+    """Notes the process that destroys it."""
+
+    def __init__(self, path):
+        self.path, self.itself = path, self
+
+    def __del__(self):
+        with self.path.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+
+
+class Collecting(ColorJitter):
+    """A transform beside which the garbage collector runs."""
+
+    def apply(self, image, parameters):
+        gc.collect()
+        return super().apply(image, parameters)
+
+
+def test_no_worker_destroys_what_it_inherits(samples, tmp_path):
+    """A reader of Paddle's would wait without end for threads that a worker has not."""
+    store = ImageStore(samples, PREPROCESS, 0)
+    dataset = CutPasteViews(store, [Collecting()], CutPaste(), PREPROCESS, 7)
+    garbage = [Collected(tmp_path / "pids") for _ in range(3)]
+    gc.disable()
+    try:
+        del garbage
+        assert len(loaded(build_train_loader(dataset, SampleNumbers(3, 4), 2))) == 4
+    finally:
+        gc.enable()
+    assert (tmp_path / "pids").read_text().split() == [str(os.getpid())] * 3
 
 
 def test_nothing_of_a_loader_that_was_left_lives_on(samples):
