@@ -113,8 +113,7 @@ class OnnxNetwork:
         threads: int | None = None,
         card: InferenceCard | None = None,
     ) -> None:
-        content = _read(Path(path), card)
-        check_onnx(content, str(path))
+        content = _read_onnx(Path(path), card)
         try:
             import onnxruntime
         except ImportError as error:
@@ -164,8 +163,7 @@ class OpenVinoNetwork:
         threads: int | None = None,
         card: InferenceCard | None = None,
     ) -> None:
-        content = _read(Path(path), card)
-        check_onnx(content, str(path))
+        content = _read_onnx(Path(path), card)
         try:
             import openvino
         except ImportError as error:
@@ -201,6 +199,13 @@ class OpenVinoNetwork:
 def has_openvino() -> bool:
     """Whether OpenVINO is installed."""
     return find_spec("openvino") is not None
+
+
+def _read_onnx(path: Path, card: InferenceCard | None) -> bytes:
+    """An ONNX file's content, as :func:`_read`, that holds nothing but what is allowed."""
+    content = _read(path, card)
+    check_onnx(content, str(path))
+    return content
 
 
 def _read(path: Path, card: InferenceCard | None) -> bytes:

@@ -69,6 +69,10 @@ def pictures(count=3, seed=1):
     return np.random.default_rng(seed).integers(0, 256, (count, *SIZE, 3), np.uint8)
 
 
+def graph_input(pixels, input_type):
+    return pixels if input_type == "uint8" else PREPROCESS.normalize(pixels)
+
+
 def eager(detector, pixels):
     with paddle.no_grad():
         outputs = detector(paddle.to_tensor(PREPROCESS.normalize(pixels)))
@@ -109,7 +113,7 @@ def test_every_runtime_gives_the_detectors_outputs(exported, count):
     pixels = pictures(count, seed=7)
     expected = eager(detector, pixels)
     outputs = InferenceCard.read(folder).outputs
-    given = pixels if input_type == "uint8" else PREPROCESS.normalize(pixels)
+    given = graph_input(pixels, input_type)
     for network in (
         PaddleNetwork(folder, outputs, onednn=True),
         PaddleNetwork(folder, outputs, onednn=False),
@@ -124,7 +128,7 @@ def test_every_runtime_gives_the_detectors_outputs(exported, count):
 
 def test_openvino_never_takes_bfloat16_by_itself(exported, monkeypatch):
     """Left alone, it does on processors that have it."""
-    _, folder, _ = exported
+    _, folder, input_type = exported
     outputs = InferenceCard.read(folder).outputs
     compiled = []
     compile_model = openvino.Core.compile_model
@@ -140,7 +144,7 @@ def test_openvino_never_takes_bfloat16_by_itself(exported, monkeypatch):
     assert model.get_property("INFERENCE_NUM_THREADS") == 1
     with pytest.raises(ModelError, match="no output nothing"):
         OpenVinoNetwork(folder / "model.onnx", [*outputs, "nothing"])
-    assert list(network.run(network_input(folder))) == list(outputs)
+    assert list(network.run(graph_input(pictures(1), input_type))) == list(outputs)
 
 
 def test_threads_share_an_openvino_model(exported):
@@ -148,19 +152,11 @@ def test_threads_share_an_openvino_model(exported):
     outputs = InferenceCard.read(folder).outputs
     network = OpenVinoNetwork(folder / "model.onnx", outputs, threads=1)
     batches = [pictures(1 + index % 3, seed=index) for index in range(24)]
-    given = [
-        pixels if input_type == "uint8" else PREPROCESS.normalize(pixels) for pixels in batches
-    ]
+    given = [graph_input(pixels, input_type) for pixels in batches]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(network.run, given))
     for pixels, result in zip(batches, found, strict=True):
         np.testing.assert_allclose(result["score"], eager(detector, pixels)["score"], rtol=1e-4)
-
-
-def network_input(folder):
-    pixels = pictures(1, seed=0)
-    card = InferenceCard.read(folder)
-    return pixels if card.input_type == "uint8" else PREPROCESS.normalize(pixels)
 
 
 def test_the_onnx_model_is_what_other_languages_expect(exported):

@@ -8,7 +8,11 @@ from paddle import nn
 
 from ppcls_sspcab.detector.localize.base import DEFAULT_SMOOTHING
 from ppcls_sspcab.detector.localize.places import PlaceLocalizer
-from ppcls_sspcab.detector.places.gaussian import PlaceGaussians
+from ppcls_sspcab.detector.places.gaussian import (
+    DEFAULT_RANK,
+    DEFAULT_SHRINKAGE,
+    PlaceGaussians,
+)
 from ppcls_sspcab.detector.places.neighbourhood import Grid, Layers, NeighbourhoodFeatures
 from ppcls_sspcab.detector.places.principal import Channels
 from ppcls_sspcab.detector.places.surround import DEFAULT_SURROUND
@@ -45,8 +49,8 @@ class FeatureGaussian(PlaceLocalizer):
         image_size: Sequence[int],
         layers: Layers = "auto",
         channels: Channels = "auto",
-        rank: int = 32,
-        shrinkage: float = 0.35,
+        rank: int = DEFAULT_RANK,
+        shrinkage: float = DEFAULT_SHRINKAGE,
         grid: Grid = "auto",
         neighbourhood: int = 3,
         smoothing: float = DEFAULT_SMOOTHING,

@@ -15,6 +15,9 @@ from ppcls_sspcab.detector.places.gaussian_fit import estimate, shares_mean
 from ppcls_sspcab.detector.places.principal import Channels, axis_count, principal_axes
 
 AUTO_CHANNELS = 256
+DEFAULT_RANK = 32  # a detector with map and fused score then takes less than 64 MiB
+# The likelihood of good pictures asks for more on textures, where defects are then lost.
+DEFAULT_SHRINKAGE = 0.35
 FOLDS = 4
 # Places that the choice is made on, evenly spread: neighbours are nearly equal.
 TRIED_PLACES = 16
@@ -52,8 +55,8 @@ class PlaceGaussians(FittedLayer):
         self,
         shape: Sequence[int],
         channels: Channels = "auto",
-        rank: int = 32,
-        shrinkage: float = 0.35,
+        rank: int = DEFAULT_RANK,
+        shrinkage: float = DEFAULT_SHRINKAGE,
     ) -> None:
         total, height, width = shape
         size = axis_count(channels, total, AUTO_CHANNELS)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from paddle import nn
 
-from ppcls_sspcab.detector.places.gaussian import PlaceGaussians
+from ppcls_sspcab.detector.places.gaussian import DEFAULT_RANK, PlaceGaussians
 from ppcls_sspcab.detector.places.neighbourhood import Grid, Layers, NeighbourhoodFeatures
 from ppcls_sspcab.detector.places.principal import Channels
 from ppcls_sspcab.detector.places.surround import DEFAULT_SURROUND
@@ -39,7 +39,7 @@ class PlaceGaussianScore(PlaceScore):
         image_size: Sequence[int],
         layers: Layers = "auto",
         channels: Channels = "auto",
-        rank: int = 32,
+        rank: int = DEFAULT_RANK,
         shrinkage: float = 0.25,
         grid: Grid = "auto",
         neighbourhood: int = 3,
