@@ -6,6 +6,7 @@ used. ``docs/api.md`` shows them all.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from ppcls_sspcab.config.load import load_config
     from ppcls_sspcab.result import Failure, Result
     from ppcls_sspcab.runtime.predictor import Predictor
+
+# Read when ONNX Runtime is loaded, whose wheels from 1.29 on else send figures of its use.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "Failure",
