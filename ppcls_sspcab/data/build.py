@@ -21,9 +21,9 @@ from ppcls_sspcab.data.store import LEAST_CONTRAST, ImageStore
 from ppcls_sspcab.data.tolerance import (
     FIT_KEYS,
     HELD_OUT_KEYS,
+    BothVersions,
     WithinTolerance,
     changed_at_random,
-    half_changed,
 )
 from ppcls_sspcab.data.transforms.random_crop import RandomCrop
 from ppcls_sspcab.data.white import settled
@@ -181,14 +181,15 @@ def good_pictures(
 def within_tolerance(pictures: GoodPictures, config: Config) -> GoodPictures:
     """The pictures as a detector is fitted to and calibrated on them under ``Tolerance``.
 
-    Every other one to fit to is changed at random, and each of those held out, once: a threshold
-    keeps its rate for new pictures that are changed alike, if it has one score of each picture.
+    Those to fit to come as they are and changed at random, two in a row. Those held out are changed
+    once: a threshold keeps its rate for new pictures that are changed alike, if it has one score of
+    each picture.
     """
     if config.Tolerance is None:
         return pictures
     held_out = pictures.held_out and changed(pictures.held_out, config, HELD_OUT_KEYS)
-    half = half_changed(pictures.train, changed(pictures.train, config, FIT_KEYS))
-    return GoodPictures(half, held_out)
+    both = BothVersions(pictures.train, changed(pictures.train, config, FIT_KEYS))
+    return GoodPictures(both, held_out)
 
 
 def changed(store: ImageStore, config: Config, first_key: int) -> ImageStore:

@@ -186,13 +186,19 @@ def changed_at_random(
     return ChangedStore(store, change)
 
 
-def half_changed(store: ImageStore, changed: ImageStore) -> ChangedStore:
-    """The pictures of a store, every other one as ``changed`` has it.
+class BothVersions(ImageStore):
+    """Of each picture of a store two in a row: as it is, and as ``changed`` has it.
 
-    The order has no period, so that whatever takes every n-th picture gets both kinds.
+    Which of them comes first has no period, so that whatever takes every n-th gets both kinds.
     """
 
-    def choose(index: int, image: np.ndarray) -> np.ndarray:
-        return changed[index] if index * GOLDEN_RATIO % 1 >= 0.5 else image
+    def __init__(self, store: ImageStore, changed: ImageStore) -> None:
+        samples = [sample for sample in store.samples for _ in range(2)]
+        super().__init__(samples, store.preprocess, 0, store.on_error)
+        self._store = store
+        self._changed = changed
 
-    return ChangedStore(store, choose)
+    def __getitem__(self, index: int) -> np.ndarray:
+        picture, second = divmod(index, 2)
+        changed_first = picture * GOLDEN_RATIO % 1 >= 0.5
+        return (self._changed if changed_first != bool(second) else self._store)[picture]

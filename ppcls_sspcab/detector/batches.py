@@ -10,6 +10,9 @@ import numpy as np
 S = TypeVar("S")
 T = TypeVar("T")
 
+# Rows that are left out of a fit together: two in a row may be versions of one picture.
+LEFT_OUT_TOGETHER = 2
+
 # Memory of the values that :func:`sampled` keeps.
 SAMPLED_BYTES = 256 << 20
 

@@ -130,17 +130,18 @@ def _out_of_fold(
     """Parts of the score [N, P] and map pixels [N, M] of each picture, by the other folds' fit.
 
     Args:
-        features: of the pictures as they are fitted to.
-        judged_features: of the same pictures as they are judged.
+        features: of the pictures as they are fitted to, all versions of one in a row.
+        judged_features: of the same pictures as they are judged, once.
     """
+    versions = len(features) // len(judged_features)
 
     def judge(fitted: np.ndarray, judged: np.ndarray) -> np.ndarray:
         fold = unfitted_detector(config, detector.network)
-        fold.fit(features.of(fitted))
+        fold.fit(features.of((fitted[:, None] * versions + np.arange(versions)).ravel()))
         parts, pixels = score_all_parts(fold, judged_features.of(judged), CALIBRATION_PIXELS)
         return parts if pixels is None else np.concatenate([parts, pixels], axis=1)
 
-    joined = out_of_fold(judge, len(features), config.Threshold.folds, config.Global.seed)
+    joined = out_of_fold(judge, len(judged_features), config.Threshold.folds, config.Global.seed)
     count = detector.image_score.part_count
     return joined[:, :count], None if config.Localize is None else joined[:, count:]
 

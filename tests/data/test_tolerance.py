@@ -17,11 +17,11 @@ from ppcls_sspcab.data.build import GoodPictures, build_transforms, within_toler
 from ppcls_sspcab.data.samples import Sample
 from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.data.tolerance import (
+    BothVersions,
     Change,
     WithinTolerance,
     apply_change,
     changed_at_random,
-    half_changed,
 )
 from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.image.preprocess import Preprocess
@@ -165,14 +165,19 @@ def test_copies_follow_from_seed_and_number(pictures: ImageStore) -> None:
         assert all((one != another).any() for one, another in zip(read(3), other, strict=True))
 
 
-def test_every_other_picture_to_fit_to_is_changed(pictures: ImageStore) -> None:
+def test_pictures_to_fit_to_come_as_they_are_and_changed(pictures: ImageStore) -> None:
     changed = changed_at_random(pictures, ToleranceSection(), 0, 0)
-    store = half_changed(pictures, changed)
-    assert store.samples == pictures.samples
-    kinds = [(store[index] != pictures[index]).any() for index in range(10)]
-    for index, kind in enumerate(kinds):
-        np.testing.assert_array_equal(store[index], (changed if kind else pictures)[index])
-    assert sum(kinds) == 5
+    store = BothVersions(pictures, changed)
+    assert store.samples[::2] == store.samples[1::2] == pictures.samples
+    order = []
+    for index in range(10):
+        both = [store[2 * index], store[2 * index + 1]]
+        order.append((both[0] != pictures[index]).any())
+        versions = (
+            (changed[index], pictures[index]) if order[-1] else (pictures[index], changed[index])
+        )
+        np.testing.assert_array_equal(both, versions)
+    assert sum(order) == 5
 
 
 class Flat(ImageStore):
@@ -188,8 +193,8 @@ class Flat(ImageStore):
 
 @pytest.mark.parametrize("step", range(1, 20))
 def test_of_every_nth_picture_half_are_changed(step: int) -> None:
-    store = half_changed(Flat(0, 1000), Flat(1, 1000))
-    assert 0.4 < np.mean([store[index] for index in range(0, 1000, step)]) < 0.6
+    store = BothVersions(Flat(0, 500), Flat(1, 500))
+    assert 1 / 3 < np.mean([store[index] for index in range(0, 1000, step)]) < 2 / 3
 
 
 def test_pictures_are_changed_only_under_a_tolerance(pictures: ImageStore) -> None:
@@ -199,7 +204,7 @@ def test_pictures_are_changed_only_under_a_tolerance(pictures: ImageStore) -> No
     plain, _ = build_transforms(config)
     config = load_config(CONFIGS / "demo.yaml", {"Tolerance": {"blur": 1.0}})
     tolerant = within_tolerance(good, config)
-    assert len(tolerant.train) == 10
+    assert len(tolerant.train) == 20
     assert tolerant.held_out is not None
     assert len(tolerant.held_out) == 10
     assert within_tolerance(GoodPictures(pictures, None), config).held_out is None

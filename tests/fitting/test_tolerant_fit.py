@@ -113,8 +113,27 @@ def test_k_fold_judges_every_picture_changed_and_once(
     assert fitted.calibration.pictures == len(pictures.train) == 12
     assert not fitted.calibration.guaranteed
     assert "Tolerance" in fitted.calibration.note
-    _, judged = seen
+    fitted_to, judged = seen
+    assert len(fitted_to) == 24
     assert all((judged[index] != pictures.train[index]).any() for index in range(12))
+
+
+def test_k_fold_leaves_out_both_versions_of_a_picture(
+    tiny_yaml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(tiny_yaml, {"Threshold.calibrate_on": "k_fold", **ON})
+    calls: list[np.ndarray] = []
+    of = fitting.StoredFeatures.of
+
+    def noting(features: fitting.StoredFeatures, rows: np.ndarray) -> fitting.StoredFeatures:
+        calls.append(rows)
+        return of(features, rows)
+
+    monkeypatch.setattr(fitting.StoredFeatures, "of", noting)
+    fit(config, good_pictures(config))
+    for fitted, judged in zip(calls[::2], calls[1::2], strict=True):
+        others = np.delete(np.arange(12), judged)
+        assert sorted(fitted) == sorted([*(2 * others), *(2 * others + 1)])
 
 
 def test_the_section_off_is_the_section_absent(tiny_yaml: Path) -> None:

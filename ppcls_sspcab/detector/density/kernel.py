@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 
+from ppcls_sspcab.detector.batches import LEFT_OUT_TOGETHER
 from ppcls_sspcab.detector.density.base import MAX_SCORE, Density, deviation_floor
 from ppcls_sspcab.registry import DENSITIES
 
@@ -23,7 +24,7 @@ class KernelDensity(Density):
         embedding_size: D.
         normalize: whether embeddings are L2-normalised first.
         bandwidth: h, in the unit of the (normalised) embedding; by default the one with the
-            greatest leave-one-out likelihood of the good pictures.
+            greatest likelihood of the good pictures, each pair in a row left out of the others.
 
     Buffers, float32: ``center`` [D], ``support`` [N, D] (good pictures less the centre),
     ``bandwidth`` [1].
@@ -64,19 +65,22 @@ class KernelDensity(Density):
 
 
 def likeliest_bandwidth(points: np.ndarray) -> float:
-    """The kernel width that maximises the leave-one-out likelihood; float64 [N, D], N >= 2.
+    """The kernel width that maximises the leave-two-out likelihood; float64 [N, D], N >= 2.
 
-    Copies of a picture count once, as else its likelihood would grow without end towards h = 0.
+    Two in a row are left out together, as they may be versions of one picture. Copies of a picture count once, as else its likelihood would grow without end towards h = 0.
     """
     from scipy.optimize import minimize_scalar
     from scipy.spatial.distance import pdist, squareform
 
     floor = deviation_floor(float(np.mean(points**2)))
     size = points.shape[1]
-    distinct = np.unique(points, axis=0)
+    distinct, rows = np.unique(points, axis=0, return_index=True)
     step = -(-len(distinct) // MAX_BANDWIDTH_POINTS)
+    groups = rows[::step] // LEFT_OUT_TOGETHER
+    if len(np.unique(groups)) < 2:
+        groups = rows[::step]
     distances = squareform(pdist(distinct[::step]))
-    np.fill_diagonal(distances, np.inf)
+    distances[groups[:, None] == groups] = np.inf
     nearest = distances.min(axis=1)
     # At the optimum D h^2 is a weighted mean of squared distances: that bounds h on both sides.
     low = np.sqrt(np.mean(nearest**2) / size)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import paddle
 
-from ppcls_sspcab.detector.batches import Mapped
+from ppcls_sspcab.detector.batches import LEFT_OUT_TOGETHER, Mapped
 from ppcls_sspcab.detector.density.base import MAX_SCORE
 from ppcls_sspcab.detector.fitted import FittedLayer
 from ppcls_sspcab.detector.moments import Moments
@@ -92,7 +92,7 @@ class PlaceGaussians(FittedLayer):
         axes = principal_axes(points, self.axes)
         moments, folds = self._moments(Mapped(lambda found: found @ axes, points))
         self.require_pictures(moments.count)
-        shared_mean = shares_mean(folds, self.shrinkage)
+        shared_mean = len(folds) > 1 and shares_mean(folds, self.shrinkage)
         found = estimate(moments, shared_mean, self.shrinkage, self.rank)
         self.load_arrays({**found._asdict(), "projection": axes @ found.projection})
 
@@ -110,7 +110,7 @@ class PlaceGaussians(FittedLayer):
             if whole is None:
                 whole = Moments(points.mean(axis=1))
                 folds = [Moments(whole.origin[::step]) for _ in range(FOLDS)]
-            turns = (whole.count + np.arange(points.shape[1])) % FOLDS
+            turns = (whole.count + np.arange(points.shape[1])) // LEFT_OUT_TOGETHER % FOLDS
             whole.add(points)
             for number, fold in enumerate(folds):
                 fold.add(points[::step, turns == number])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.model_selection import GridSearchCV, LeaveOneOut
+from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut
 from sklearn.neighbors import KernelDensity as Reference
 
 from ppcls_sspcab.detector.density.kernel import KernelDensity, likeliest_bandwidth
@@ -48,12 +48,13 @@ def test_close_embeddings_keep_their_digits():
 
 
 @pytest.mark.parametrize("size", [2, 16])
-def test_the_bandwidth_has_the_greatest_leave_one_out_likelihood(size):
+def test_the_bandwidth_has_the_greatest_likelihood_of_left_out_pairs(size):
     points = np.random.default_rng(3).normal(size=(40, size))
     widths = np.geomspace(0.05, 5, 60)
-    search = GridSearchCV(Reference(), {"bandwidth": widths}, cv=LeaveOneOut()).fit(points)
+    pairs = list(LeaveOneGroupOut().split(points, groups=np.arange(40) // 2))
+    search = GridSearchCV(Reference(), {"bandwidth": widths}, cv=pairs).fit(points)
     found = likeliest_bandwidth(points)
-    likelihood = GridSearchCV(Reference(), {"bandwidth": [found]}, cv=LeaveOneOut()).fit(points)
+    likelihood = GridSearchCV(Reference(), {"bandwidth": [found]}, cv=pairs).fit(points)
     assert likelihood.best_score_ >= search.best_score_ - 1e-9
     assert abs(np.log(found / search.best_params_["bandwidth"])) < 2 * np.log(widths[1] / widths[0])
 
@@ -69,6 +70,13 @@ def test_copies_do_not_shrink_the_bandwidth():
     points = np.random.default_rng(3).normal(size=(40, 8))
     copied = np.concatenate([points, points])
     assert likeliest_bandwidth(copied) == pytest.approx(likeliest_bandwidth(points), rel=1e-3)
+
+
+def test_near_copies_in_a_row_do_not_shrink_the_bandwidth():
+    rng = np.random.default_rng(3)
+    points = rng.normal(size=(40, 8))
+    versions = np.repeat(points, 2, axis=0) + 1e-3 * rng.normal(size=(80, 8))
+    assert likeliest_bandwidth(versions) == pytest.approx(likeliest_bandwidth(points), rel=0.05)
 
 
 def test_outliers_rank_above_good_pictures():

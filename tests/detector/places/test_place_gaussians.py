@@ -103,6 +103,25 @@ def test_good_pictures_decide_whether_places_share_a_mean() -> None:
     assert not shares_mean(folds(texture + 5 * rng.normal(size=(30, 1, 4))), 0.35)
 
 
+def test_versions_of_a_picture_are_left_out_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a version would vouch for its place, and a texture would get a mean for each."""
+    decided = []
+    monkeypatch.setattr(
+        gaussian, "shares_mean", lambda *given: decided.append(shares_mean(*given)) or decided[-1]
+    )
+    rng = np.random.default_rng(0)
+    texture = np.repeat(rng.normal(size=(12, *SHAPE)), 2, axis=0)
+    texture += 1e-2 * rng.normal(size=texture.shape)
+    PlaceGaussians(SHAPE).fit_batches([texture[:7], texture[7:]])
+    assert decided == [True]
+
+
+def test_two_pictures_are_enough() -> None:
+    places = PlaceGaussians(SHAPE)
+    places.fit_batches([np.random.default_rng(0).normal(size=(2, *SHAPE))])
+    assert np.isfinite(places(paddle.zeros([1, *SHAPE])).numpy()).all()
+
+
 @pytest.mark.parametrize("shared", [False, True])
 def test_the_likelihood_is_that_of_scipy(shared: bool) -> None:
     rng = np.random.default_rng(0)
