@@ -67,7 +67,8 @@ class KernelDensity(Density):
 def likeliest_bandwidth(points: np.ndarray) -> float:
     """The kernel width that maximises the leave-two-out likelihood; float64 [N, D], N >= 2.
 
-    Two in a row are left out together, as they may be versions of one picture. Copies of a picture count once, as else its likelihood would grow without end towards h = 0.
+    Two in a row are left out together, as they may be versions of one picture. Copies of a picture
+    count once, as else its likelihood would grow without end towards h = 0.
     """
     from scipy.optimize import minimize_scalar
     from scipy.spatial.distance import pdist, squareform
