@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,6 +22,8 @@ from ppcls_sspcab.utils.files import naming_output
 from ppcls_sspcab.utils.machine import cpu_threads
 from ppcls_sspcab.utils.paddle_import import import_paddle
 from ppcls_sspcab.utils.paddle_inference import PaddleProgram
+
+_OPENVINO_LOCK = threading.Lock()
 
 
 class Network(Protocol):
@@ -165,7 +169,8 @@ class OpenVinoNetwork:
     ) -> None:
         content = _read_onnx(Path(path), card)
         try:
-            import openvino
+            with _OPENVINO_LOCK:
+                core = _openvino_core()
         except ImportError as error:
             raise UserError(
                 f"the backend 'openvino' needs OpenVINO ({error}): pip install openvino, or take "
@@ -177,7 +182,6 @@ class OpenVinoNetwork:
             "PERFORMANCE_HINT": "LATENCY",
         }
         try:
-            core = openvino.Core()
             self._model = core.compile_model(core.read_model(content), "CPU", settings)
         except Exception as error:  # RuntimeError, and whatever its ONNX reader raises
             reason = " ".join(str(error).split())
@@ -194,6 +198,26 @@ class OpenVinoNetwork:
             self._requests.own = self._model.create_infer_request()
         found = self._requests.own.infer({INPUT_NAME: images})
         return {name: found[name] for name in self._outputs}
+
+
+@cache
+def _openvino_core() -> Any:
+    """The one ``openvino.Core`` of this process, never destroyed; asked for under the lock.
+
+    It gives the thread that first compiles a model a stack for signals; destroyed in another
+    thread, it would free this stack, and the next signal, as of Ctrl-C, would be a crash.
+    """
+    # Importing OpenVINO reports to its maker, but where this package cannot be imported.
+    reporter = "openvino_telemetry"
+    hidden = reporter not in sys.modules
+    if hidden:
+        sys.modules[reporter] = None  # type: ignore[assignment]
+    try:
+        import openvino
+    finally:
+        if hidden:
+            del sys.modules[reporter]
+    return openvino.Core()
 
 
 def has_openvino() -> bool:
