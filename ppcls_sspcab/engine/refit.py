@@ -7,15 +7,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.config.settled import FITTED, TRAINED, of_sections, refuse_settled, settled_values
 from ppcls_sspcab.data.build import GoodPictures, build_dataset, good_pictures
 from ppcls_sspcab.data.samples import Sample
-from ppcls_sspcab.data.split import evenly_spread
-from ppcls_sspcab.data.store import ImageStore
-from ppcls_sspcab.data.synthetic import MAX_SPOILT
 from ppcls_sspcab.detector.build import build_threshold, unfitted_detector
 from ppcls_sspcab.detector.card import DetectorCard
 from ppcls_sspcab.detector.detector import Detector
@@ -25,7 +20,7 @@ from ppcls_sspcab.engine.compare import alarms_before_and_after, tested_groups
 from ppcls_sspcab.engine.hold import held
 from ppcls_sspcab.errors import ConfigError, DataError
 from ppcls_sspcab.exporting.export import export_detector
-from ppcls_sspcab.exporting.quantize import MAX_DROP, Int8Settings
+from ppcls_sspcab.exporting.quantize import MAX_DROP, int8_settings
 from ppcls_sspcab.fitting.fit import FittedDetector, fit_detector
 from ppcls_sspcab.fitting.save import fit_protocol, fitted_sections
 from ppcls_sspcab.fitting.versions import forget_derived, keep_previous
@@ -133,15 +128,12 @@ def _old_pictures(config: Config, card: DetectorCard) -> list[Sample]:
     Raises:
         DataError: none of the pictures that the detector was made from is among them.
     """
-    found: list[Sample] = []
+    found = _of_refits(card)
     reason = "other pictures lie there"
     try:
-        found += build_dataset(config).train
+        found = [*build_dataset(config).train, *found]
     except DataError as error:
         reason = str(error)
-    for source in _earlier_sources(card):
-        with suppress(DataError):
-            found += _listed(find_pictures([source]))
     known = {*card.trained_on, *card.fitted_to}
     gone = known.difference(contents_of([sample.path for sample in found]))
     if known and len(gone) == len(known):
@@ -154,6 +146,23 @@ def _old_pictures(config: Config, card: DetectorCard) -> list[Sample]:
             f"{config.Global.category}: {len(gone)} of {len(known)} pictures that the detector was "
             "made from are not found any more, so it forgets them"
         )
+    return found
+
+
+def pictures_of(config: Config, card: DetectorCard) -> GoodPictures:
+    """The good pictures that a detector was fitted to and calibrated on, refits included."""
+    found = _of_refits(card)
+    if card.protocol.get("refitted_to", {}).get("old") != 0:
+        found = [*build_dataset(config).train, *found]
+    return good_pictures(config, found, card.preprocess, card.trained_on)
+
+
+def _of_refits(card: DetectorCard) -> list[Sample]:
+    """Those that earlier refits were given, and that are still there."""
+    found: list[Sample] = []
+    for source in _earlier_sources(card):
+        with suppress(DataError):
+            found += _listed(find_pictures([source]))
     return found
 
 
@@ -185,10 +194,6 @@ def _export(detector: Detector, config: Config, pictures: GoodPictures) -> Path:
     int8 = None
     if INT8_FILE in old.files:
         max_drop = old.verification.get("int8", {}).get("max_drop", MAX_DROP)
-        good, held_out = _stack(pictures.train), _stack(pictures.held_out or pictures.train)
-        int8 = Int8Settings(good, held_out, max_drop, config.Global.seed)
+        assert detector.card.calibration is not None, "it was fitted just now"
+        int8 = int8_settings(config, pictures, detector.card.calibration, max_drop)
     return export_detector(detector, detector.card, folder, formats, old.input_type, int8=int8)
-
-
-def _stack(store: ImageStore) -> np.ndarray:
-    return np.stack([store[index] for index in evenly_spread(len(store), MAX_SPOILT)])

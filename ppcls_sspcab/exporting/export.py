@@ -17,6 +17,7 @@ from paddle import nn
 
 from ppcls_sspcab.arch.modes import evaluation_mode
 from ppcls_sspcab.detector.card import DetectorCard
+from ppcls_sspcab.detector.threshold.calibration import Calibration
 from ppcls_sspcab.errors import ConfigError, ModelError, UserError, did_you_mean
 from ppcls_sspcab.exporting.graph import DetectorGraph, save_paddle
 from ppcls_sspcab.exporting.onnx import save_onnx
@@ -65,7 +66,9 @@ def export_detector(
         formats: of ``paddle`` and ``onnx``.
         input_type: ``float32`` normalised [N, 3, h, w], or ``uint8`` RGB [N, h, w, 3], which the
             graph normalises itself.
-        int8: given, the ONNX model is also quantised, and what that changes is measured.
+        int8: given, the ONNX model is also quantised, calibrated on its own scores, and what that
+            changes is measured. A model that loses more than allowed is not kept: the log and
+            ``verification.int8.refused`` say why.
 
     Returns:
         the folder.
@@ -73,8 +76,7 @@ def export_detector(
     Raises:
         ConfigError: an unknown format, or ``int8`` without the format ``onnx``.
         ModelError: a detector without threshold, a runtime whose scores differ by more than 1e-3
-            relative or are no numbers, INT8 that loses more than allowed, or a folder that holds
-            something else.
+            relative or are no numbers, or a folder that holds something else.
         UserError: the packages for ONNX are not installed.
     """
     target = Path(folder)
@@ -99,8 +101,11 @@ def export_detector(
         if "onnx" in formats:
             save_onnx(temporary, outputs)
         verification = verify(temporary, outputs, formats, prepare(pixels), expected, scale)
+        precisions = {}
         if int8 is not None:
-            verification["int8"] = _save_int8(temporary, int8, threshold, prepare)
+            decision = Calibration(threshold, scale)
+            verification["int8"], own = _save_int8(temporary, int8, decision, prepare)
+            precisions = {"int8": own} if own else {}
         new = InferenceCard(
             category=card.category,
             input_type=input_type,
@@ -110,6 +115,7 @@ def export_detector(
             scale=scale,
             pictures_at_once=getattr(detector, "pictures_at_once", 0),
             in_graph={"threshold": threshold, "scale": scale},
+            precisions=precisions,
             files={file.name: sha256_of(file) for file in sorted(temporary.iterdir())},
             versions=_versions(formats),
             verification=verification,
@@ -120,44 +126,40 @@ def export_detector(
 
 
 def _as_calibrated(new: InferenceCard, target: Path) -> InferenceCard:
-    """The card with the threshold of an earlier export, if ``calibrate`` has set that."""
-    earlier = _calibrated(target, new.version)
-    if earlier is None:
-        return new
-    described = {**new.detector, "calibration": earlier.detector.get("calibration")}
-    return dataclasses.replace(
-        new, threshold=earlier.threshold, scale=earlier.scale, detector=described
-    )
-
-
-def _calibrated(target: Path, version: str) -> InferenceCard | None:
-    """The card of an earlier export of the same detector that was calibrated since, if it was."""
+    """The card with the thresholds of an earlier export, where ``calibrate`` has set them."""
     try:
         earlier = InferenceCard.read(target)
     except ModelError:
-        return None
-    if not earlier.calibrated_since:
-        return None
-    if version and earlier.version == version:
-        get_logger().info(
-            f"{target}: keeps the threshold {earlier.threshold:.5f}, which 'calibrate' has set for "
-            "this detector"
-        )
-        return earlier
-    get_logger().warning(
-        f"{target}: the threshold {earlier.threshold:.5f}, which 'calibrate' has set, was for "
-        "another detector and is gone: calibrate again"
-    )
-    return None
+        return new
+    for precision in earlier.calibrated_since:
+        found = earlier.judging(precision)
+        what = f"{target}: the threshold {found['threshold']:.5f} ({precision})"
+        if not new.version or earlier.version != new.version:
+            get_logger().warning(
+                f"{what}, which 'calibrate' has set, was for another detector and is gone: "
+                "calibrate again"
+            )
+        elif precision in ("fp32", *new.precisions):
+            source = earlier.precisions.get(precision, earlier.detector)
+            new = new.calibrated(precision, source.get("calibration", {}), **found)
+            get_logger().info(f"{what} stays, which 'calibrate' has set for this detector")
+    return new
 
 
 def _save_int8(
-    folder: Path, settings: Int8Settings, threshold: float, prepare: Prepare
-) -> dict[str, Any]:
-    quantize(folder / ONNX_FILE, folder / INT8_FILE, settings.good, prepare)
-    report = int8_report(folder / ONNX_FILE, folder / INT8_FILE, settings, threshold, prepare)
+    folder: Path, settings: Int8Settings, decision: Calibration, prepare: Prepare
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """What INT8 changes, and its entry of ``InferenceCard.precisions``; None if it is refused."""
+    path = folder / INT8_FILE
+    quantize(folder / ONNX_FILE, path, settings.good, prepare)
+    report, own = int8_report(folder / ONNX_FILE, path, settings, decision, prepare)
+    if "refused" in report:
+        path.unlink()
+        get_logger().warning(f"{report['refused']}: exported without INT8")
+        return report, None
     get_logger().info(summary(report))
-    return report
+    judging = {"threshold": own.threshold, "scale": own.scale}
+    return report, {**judging, "calibration": dataclasses.asdict(own), "at_export": judging}
 
 
 @contextmanager

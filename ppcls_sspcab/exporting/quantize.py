@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from ppcls_sspcab.config.config import Config
-from ppcls_sspcab.data.build import build_dataset
-from ppcls_sspcab.data.split import evenly_spread, held_out_share, split_good
+from ppcls_sspcab.data.build import GoodPictures
+from ppcls_sspcab.data.split import evenly_spread
+from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.data.synthetic import MAX_SPOILT, synthetic_validation
+from ppcls_sspcab.detector.threshold.calibration import Calibration
 from ppcls_sspcab.errors import ModelError
-from ppcls_sspcab.image.preprocess import Preprocess
+from ppcls_sspcab.fitting.fit import StoreScores, calibration_of
+from ppcls_sspcab.image.batches import batches
 from ppcls_sspcab.metric.image import image_auroc
 from ppcls_sspcab.runtime.card import INPUT_NAME
 from ppcls_sspcab.runtime.networks import OnnxNetwork
@@ -25,7 +28,6 @@ MAX_DROP = 1.0
 
 _BATCH = 8
 RANGE_PICTURES = 64
-_HELD_OUT_SHARE = 0.2
 # An operator left in float between two of these would slow the model down: ONNX Runtime reorders
 # maps from channels last, as int8 has them, to channels first and back.
 _KINDS = ("Conv", "Relu", "Clip", "Add", "MaxPool", "AveragePool")
@@ -44,29 +46,39 @@ class Int8Settings:
         max_drop: points (hundredths) that the AUROC may lose. The false-alarm rate may rise by as
             much, or by one picture, where so few cannot tell less.
         seed: of the synthetic defects.
+        calibrate: finds the threshold of the INT8 scores, by a function that gives those of a
+            store's pictures. Where it returns None, the float threshold is taken to their scale.
     """
 
     good: np.ndarray
     held_out: np.ndarray
     max_drop: float = MAX_DROP
     seed: int = 0
+    calibrate: Callable[[StoreScores], Calibration | None] = lambda score: None
 
 
-def int8_settings(config: Config, preprocess: Preprocess, max_drop: float) -> Int8Settings:
+def int8_settings(
+    config: Config, pictures: GoodPictures, fitted: Calibration, max_drop: float
+) -> Int8Settings:
     """The settings by the good pictures of a configuration.
 
-    Where none are held out (``calibrate_on: k_fold``), a fifth is set apart: the network was
-    trained on them, but the change of the false-alarm rate can still be measured.
+    Args:
+        pictures: as the detector was fitted to and calibrated on them. Where none are held out
+            (``calibrate_on: k_fold``), those to train on also measure what changes.
+        fitted: calibration of the detector.
     """
-    share = held_out_share(config) or _HELD_OUT_SHARE
-    split = split_good(build_dataset(config).train, share, config.Global.seed)
     good, held_out = (
-        np.stack(
-            [preprocess.load(samples[index].path) for index in evenly_spread(len(samples), most)]
+        np.stack([store[index] for index in evenly_spread(len(store), most)])
+        for store, most in (
+            (pictures.train, RANGE_PICTURES),
+            (pictures.held_out or pictures.train, MAX_SPOILT),
         )
-        for samples, most in ((split.train, RANGE_PICTURES), (split.held_out, MAX_SPOILT))
     )
-    return Int8Settings(good, held_out, max_drop, config.Global.seed)
+
+    def calibrate(score: StoreScores) -> Calibration | None:
+        return calibration_of(score, config, pictures, fitted)
+
+    return Int8Settings(good, held_out, max_drop, config.Global.seed, calibrate)
 
 
 def quantize(source: Path, target: Path, good: np.ndarray, prepare: Prepare) -> None:
@@ -132,16 +144,24 @@ def network_nodes(model: Any) -> list[str]:
 
 
 def int8_report(
-    float_model: Path, int8_model: Path, settings: Int8Settings, threshold: float, prepare: Prepare
-) -> dict[str, Any]:
-    """Compares both models on held-out good pictures and synthetic defects made from them.
+    float_model: Path,
+    int8_model: Path,
+    settings: Int8Settings,
+    decision: Calibration,
+    prepare: Prepare,
+) -> tuple[dict[str, Any], Calibration]:
+    """Calibrates the INT8 model, and compares both on held-out pictures and synthetic defects.
+
+    Args:
+        decision: threshold and scale of the float scores.
 
     Returns:
         plain values: ``pictures``, ``max_drop``, and for ``fp32`` and ``int8`` the
-        ``synthetic_auroc`` and the ``false_alarm_rate`` at the threshold, both in 0..1.
+        ``synthetic_auroc`` and the ``false_alarm_rate``, each at its own threshold, both in 0..1;
+        where too much is lost, also ``refused``, a sentence. And the threshold of INT8.
 
     Raises:
-        ModelError: scores that are no numbers, or a loss beyond ``settings.max_drop``.
+        ModelError: scores that are no numbers.
     """
     images, labels, _, _ = synthetic_validation(settings.held_out, settings.seed)
     count = len(settings.held_out)
@@ -149,17 +169,44 @@ def int8_report(
         "pictures": {"ranges": min(len(settings.good), RANGE_PICTURES), "held_out": count},
         "max_drop": settings.max_drop,
     }
-    for name, path in (("fp32", float_model), ("int8", int8_model)):
-        run = OnnxNetwork(path).run
-        scores = np.concatenate([run(batch)["score"] for batch in _batches(images, prepare)])
-        if not np.isfinite(scores).all():
-            raise ModelError(f"{path.name}: gives scores that are no numbers; nothing was exported")
+    scores = {
+        "fp32": _scores(float_model, _batches(images, prepare)),
+        "int8": _scores(int8_model, _batches(images, prepare)),
+    }
+    own = settings.calibrate(lambda store: _scores(int8_model, _stored(store, prepare)))
+    own = own or transferred(decision, scores["fp32"], scores["int8"])
+    for name, threshold in (("fp32", decision.threshold), ("int8", own.threshold)):
         report[name] = {
-            "synthetic_auroc": float(image_auroc(labels, scores)),
-            "false_alarm_rate": float((scores[:count] > threshold).mean()),
+            "synthetic_auroc": float(image_auroc(labels, scores[name])),
+            "false_alarm_rate": float((scores[name][:count] > threshold).mean()),
         }
-    _require_kept(report, settings.max_drop, count)
-    return report
+    if _loses_too_much(report):
+        report["refused"] = f"{summary(report)}: beyond --max-drop {settings.max_drop:g} points"
+    return report, own
+
+
+def transferred(decision: Calibration, scores: np.ndarray, others: np.ndarray) -> Calibration:
+    """A threshold and scale taken to other scores of the same pictures, by least squares.
+
+    Args:
+        decision: of ``scores``, float [N].
+        others: float [N].
+    """
+    slope, offset = np.polyfit(scores.astype(np.float64), others.astype(np.float64), 1).tolist()
+    return Calibration(
+        threshold=slope * decision.threshold + offset,
+        scale=max(abs(slope), 1e-6) * decision.scale,
+        method=decision.method,
+        note="the float32 threshold, taken to these scores by least squares",
+    )
+
+
+def _scores(model: Path, batches: Iterator[np.ndarray]) -> np.ndarray:
+    run = OnnxNetwork(model).run
+    scores = np.concatenate([run(batch)["score"] for batch in batches])
+    if not np.isfinite(scores).all():
+        raise ModelError(f"{model.name}: gives scores that are no numbers; nothing was exported")
+    return scores
 
 
 def summary(report: dict[str, Any]) -> str:
@@ -173,15 +220,11 @@ def summary(report: dict[str, Any]) -> str:
     )
 
 
-def _require_kept(report: dict[str, Any], max_drop: float, count: int) -> None:
-    before, after = report["fp32"], report["int8"]
+def _loses_too_much(report: dict[str, Any]) -> bool:
+    before, after, most = report["fp32"], report["int8"], report["max_drop"]
     drop = 100 * (before["synthetic_auroc"] - after["synthetic_auroc"])
     rise = 100 * (after["false_alarm_rate"] - before["false_alarm_rate"])
-    if drop > max_drop or rise > max(max_drop, 100 / count) + 1e-9:
-        raise ModelError(
-            f"{summary(report)}: beyond --max-drop {max_drop:g} points; nothing was exported. "
-            "Export without --int8, or allow more"
-        )
+    return drop > most or rise > max(most, 100 / report["pictures"]["held_out"]) + 1e-9
 
 
 def _is_map(value: Any) -> bool:
@@ -193,6 +236,11 @@ def _is_map(value: Any) -> bool:
 def _batches(pictures: np.ndarray, prepare: Prepare) -> Iterator[np.ndarray]:
     for start in range(0, len(pictures), _BATCH):
         yield prepare(pictures[start : start + _BATCH])
+
+
+def _stored(store: ImageStore, prepare: Prepare) -> Iterator[np.ndarray]:
+    for numbers in batches(range(len(store)), _BATCH):
+        yield prepare(np.stack([store[number] for number in numbers]))
 
 
 class _Reader:

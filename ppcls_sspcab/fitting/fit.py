@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ import numpy as np
 from ppcls_sspcab.config.config import Config
 from ppcls_sspcab.data.build import GoodPictures, build_store, changed, within_tolerance
 from ppcls_sspcab.data.samples import Sample
+from ppcls_sspcab.data.store import ImageStore
 from ppcls_sspcab.data.tolerance import HELD_OUT_KEYS, VALIDATION_KEYS
 from ppcls_sspcab.detector.accelerated import accelerated
 from ppcls_sspcab.detector.build import (
+    build_threshold,
     candidate_sections,
     chooses_score,
     score_section,
@@ -38,6 +41,8 @@ from ppcls_sspcab.image.sources import find_pictures
 CALIBRATION_PIXELS = 4096
 
 KINDS = ("good", "bad")  # of Threshold.validation
+
+StoreScores = Callable[[ImageStore], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +112,11 @@ def fit_detector(
             section = candidate_sections(config)[list(aurocs).index(chosen)]
             detector.image_score, parts = detector.image_score.candidates(parts)[chosen]
         good_scores = combine(detector.image_score, parts)
-        calibration = _calibrate(detector, threshold, config, good_scores, train.preprocess)
+
+        def score(store: ImageStore) -> np.ndarray:
+            return stored_image_scores(detector, store, batch_size, "scoring")
+
+        calibration = _calibrate(score, threshold, config, good_scores, train.preprocess)
     selected = config.Global.model_selection == "val_synthetic"
     scaled = selected or bool(aurocs) or detector.image_score.uses_held_out
     calibration = _weakened(calibration, held_out is None, scaled)
@@ -161,31 +170,49 @@ def _weakened(calibration: Calibration, folded: bool, scaled: bool) -> Calibrati
     return calibration
 
 
+def calibration_of(
+    score: StoreScores, config: Config, pictures: GoodPictures, fitted: Calibration
+) -> Calibration | None:
+    """A calibration as :func:`fit_detector` makes it, of the scores of another precision.
+
+    Args:
+        score: gives the image scores of a store's pictures.
+        pictures: those that the detector was fitted to and calibrated on.
+        fitted: of the detector; what weakens its guarantee weakens this one's.
+
+    Returns:
+        None where no pictures are held out: to the others the detector was fitted.
+    """
+    held_out = within_tolerance(pictures, config).held_out
+    if held_out is None:
+        return None
+    method = build_threshold(config)
+    found = _calibrate(score, method, config, score(held_out), pictures.train.preprocess)
+    if config.Tolerance is not None:
+        found = _of_changed(found)
+    return found if fitted.guaranteed else found.without_guarantee(fitted.note)
+
+
 def _calibrate(
-    detector: Detector,
+    score: StoreScores,
     method: Threshold,
     config: Config,
     good_scores: np.ndarray,
     preprocess: Preprocess,
 ) -> Calibration:
-    validation = config.Threshold.validation
-    if validation is None:
+    if config.Threshold.validation is None:
         return method.calibrate(good_scores)
-    return method.calibrate(
-        *(_scores_of(validation[kind], kind, detector, config, preprocess) for kind in KINDS)
-    )
+    return method.calibrate(*(score(_validation_store(kind, config, preprocess)) for kind in KINDS))
 
 
-def _scores_of(
-    folder: str, kind: str, detector: Detector, config: Config, preprocess: Preprocess
-) -> np.ndarray:
-    """Image scores [N] of the pictures that a folder, file, glob or list stands for."""
-    label = int(kind == "bad")
-    samples = [Sample(path, label, kind, None, "validation") for path in find_pictures([folder])]
+def _validation_store(kind: str, config: Config, preprocess: Preprocess) -> ImageStore:
+    """The pictures that a folder, file, glob or list of ``Threshold.validation`` stands for."""
+    assert config.Threshold.validation is not None, "the caller checks that there are some"
+    label = KINDS.index(kind)
+    paths = find_pictures([config.Threshold.validation[kind]])
+    samples = [Sample(path, label, kind, None, "validation") for path in paths]
     store = build_store(config, samples, f"reading {kind}", preprocess)
-    store = changed(store, config, VALIDATION_KEYS[label])
-    batch_size = config.DataLoader.Eval.sampler.batch_size
-    return stored_image_scores(detector, store, batch_size, f"scoring {kind}")
+    return changed(store, config, VALIDATION_KEYS[label])
 
 
 def _of_changed(calibration: Calibration) -> Calibration:

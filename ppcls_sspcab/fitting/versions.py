@@ -87,7 +87,9 @@ def warn_of_mixture(
                 f"{path}: is of the detector {version or 'of an unknown version'}, and "
                 f"{folder.detector.name} is {card.version}: run 'export' or 'eval' again"
             )
-    if exported is not None and exported.version == card.version and exported.calibrated_since:
+    if exported is None or exported.version != card.version:
+        return
+    if "fp32" in exported.calibrated_since:
         get_logger().warning(
             f"{inference}: decides by the threshold {exported.threshold:.5g}, which 'calibrate' "
             f"set; {folder.detector.name} by {exported.in_graph['threshold']:.5g}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -48,8 +48,8 @@ def calibrate(
         good: folder, file, glob or ``.txt`` list of good pictures that the network was not
             trained on.
         target_fpr: share of good pictures that may be called anomalies, in (0, 1).
-        backend, precision: what runs the model, as it will at the line: INT8 scores pictures a
-            little differently.
+        backend, precision: what runs the model, as it will at the line: each precision has a
+            threshold of its own.
         on_error: what an unreadable picture does: ``stop``, or ``skip`` and be named in the log.
 
     Raises:
@@ -69,18 +69,15 @@ def calibrate(
     found = _judged(predictor, _new_to(old, paths, str(model_dir)), on_error)
     scores = np.array([record.score for record in found])
     calibration = method.calibrate(scores)
-    new = replace(
-        old,
-        threshold=calibration.threshold,
-        scale=calibration.scale,
-        detector={**old.detector, "calibration": asdict(calibration)},
-    )
+    threshold, scale = calibration.threshold, calibration.scale
+    new = old.calibrated(precision, asdict(calibration), threshold, scale)
     with _held(Path(model_dir)):
         if InferenceCard.read(model_dir) != old:
             raise ModelError(f"{model_dir}: was replaced while it was calibrated: calibrate again")
         new.write(model_dir)
     get_logger().info(
-        f"{model_dir}: threshold {calibration.threshold:.5f} in place of {old.threshold:.5f}; "
+        f"{model_dir}: threshold {calibration.threshold:.5f} in place of "
+        f"{old.judging(precision)['threshold']:.5f}; "
         f"{calibration.note}"
     )
     apart = [found[index].path for index in standing_apart(scores)]

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ import yaml
 
 from ppcls_sspcab.errors import ConfigError, ModelError
 from ppcls_sspcab.image.preprocess import Preprocess
-from ppcls_sspcab.paths import CARD_FILE
+from ppcls_sspcab.paths import CARD_FILE, INT8_FILE
 from ppcls_sspcab.result import LARGEST
 from ppcls_sspcab.utils.files import atomic_write
 from ppcls_sspcab.utils.plain_yaml import read_yaml
@@ -22,7 +22,7 @@ from ppcls_sspcab.utils.plain_yaml import read_yaml
 INPUT_NAME = "images"
 
 _FORMAT = 1
-_MAPPINGS = ("in_graph", "versions", "verification", "files", "detector")
+_MAPPINGS = ("in_graph", "precisions", "versions", "verification", "files", "detector")
 _HEADER = "# Written by 'ppcls-sspcab export'; deploy/README.md explains each key.\n"
 
 
@@ -42,6 +42,8 @@ class InferenceCard:
         in_graph: ``threshold`` and ``scale`` of the graph's own output ``normalized_score``, which
             stay when ``calibrate`` changes those above: where they differ, that output is out of
             date and is computed from ``score``.
+        precisions: of each reduced precision, such as ``int8``, the ``threshold`` and ``scale`` of
+            its own scores, how they were found (``calibration``), and those ``at_export``.
         files: SHA-256 of every file of the export but this one.
         versions: of the packages that wrote it.
         verification: ``pictures``, ``worst_relative_difference`` of the score, by runtime, and
@@ -59,6 +61,7 @@ class InferenceCard:
     files: Mapping[str, str]
     pictures_at_once: int = 0
     in_graph: Mapping[str, float] = field(default_factory=dict)
+    precisions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     verification: Mapping[str, Any] = field(default_factory=dict)
     detector: Mapping[str, Any] = field(default_factory=dict)
@@ -81,10 +84,10 @@ class InferenceCard:
                 raise ValueError(f"detector.{name} must be a list")
         if self.input_type not in ("float32", "uint8"):
             raise ValueError(f"input_type must be float32 or uint8, not {self.input_type!r}")
-        for name in ("threshold", "scale"):
-            object.__setattr__(self, name, _number(name, getattr(self, name)))
-        if not self.scale > 0:
-            raise ValueError(f"scale must be above 0, not {self.scale}")
+        for key, number in _judging("", vars(self)).items():
+            object.__setattr__(self, key, number)
+        for name, entry in self.precisions.items():
+            _judging(f"precisions.{name}.", entry)
         if type(self.pictures_at_once) is not int or self.pictures_at_once < 0:
             raise ValueError(
                 f"pictures_at_once must be a whole number of 0 or more, not {self.pictures_at_once}"
@@ -101,11 +104,37 @@ class InferenceCard:
         """Of the detector that was exported; "" where it is not known."""
         return str(self.detector.get("version", ""))
 
+    def judging(self, precision: str) -> dict[str, float]:
+        """``threshold`` and ``scale`` of a precision's scores; those of ``fp32`` where it has none.
+
+        Args:
+            precision: ``fp32`` or one of ``precisions``.
+        """
+        return _judging("", self.precisions.get(precision, vars(self)))
+
+    def calibrated(
+        self, precision: str, calibration: Mapping[str, Any], threshold: float, scale: float
+    ) -> InferenceCard:
+        """The card with another threshold and scale of a precision's scores."""
+        if precision in self.precisions:
+            found = {"threshold": threshold, "scale": scale, "calibration": calibration}
+            entry = {**self.precisions[precision], **found}
+            return replace(self, precisions={**self.precisions, precision: entry})
+        detector = {**self.detector, "calibration": calibration}
+        return replace(self, threshold=threshold, scale=scale, detector=detector)
+
     @property
-    def calibrated_since(self) -> bool:
-        """Whether ``calibrate`` has set the threshold after the export."""
-        own = {"threshold": self.threshold, "scale": self.scale}
-        return bool(self.in_graph) and dict(self.in_graph) != own
+    def refused(self) -> str:
+        """Why the INT8 model that was asked for is not there; "" where it is, or nobody asked."""
+        found = self.verification.get("int8")
+        return str(found.get("refused", "")) if isinstance(found, Mapping) else ""
+
+    @property
+    def calibrated_since(self) -> list[str]:
+        """The precisions whose threshold ``calibrate`` has set after the export."""
+        exported: dict[str, Any] = {"fp32": self.in_graph} if self.in_graph else {}
+        exported |= {name: entry.get("at_export") for name, entry in self.precisions.items()}
+        return [name for name, at_export in exported.items() if at_export != self.judging(name)]
 
     @property
     def made_from(self) -> list[str]:
@@ -165,8 +194,10 @@ class InferenceCard:
             ModelError: the file is missing, was never exported, or has changed.
         """
         if path.name not in self.files:
+            why = f": {self.refused}" if path.name == INT8_FILE and self.refused else ""
             raise ModelError(
-                f"{path.parent}: was exported without {path.name}; export again with that format"
+                f"{path.parent}: was exported without {path.name}{why}; export again with that "
+                "format"
             )
         try:
             content = path.read_bytes()
@@ -180,6 +211,16 @@ class InferenceCard:
                 "load it again if the folder was being replaced"
             )
         return content
+
+
+def _judging(where: str, entry: Mapping[str, Any]) -> dict[str, float]:
+    """The threshold and scale of a mapping; a ValueError where one is missing or wrong."""
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"{where[:-1]} must be a mapping, not {entry!r}")
+    found = {name: _number(where + name, entry.get(name)) for name in ("threshold", "scale")}
+    if not found["scale"] > 0:
+        raise ValueError(f"{where}scale must be above 0, not {found['scale']}")
+    return found
 
 
 def _number(name: str, value: object) -> float:

@@ -40,7 +40,8 @@ class Predictor:
         device: ``cpu``, or ``gpu[:<number>]`` with the backend ``paddle``.
         threshold: decides instead of the calibrated one.
         onednn: of the backend ``paddle`` on the CPU, as in :class:`PaddleNetwork`.
-        precision: ``int8`` takes what ``export --int8`` wrote; ONNX Runtime only.
+        precision: ``int8`` takes what ``export --int8`` wrote, with the threshold of its own
+            scores; ONNX Runtime only.
 
     Attributes:
         card: the model's contract.
@@ -63,9 +64,9 @@ class Predictor:
         precision: Literal["fp32", "int8"] = "fp32",
     ) -> None:
         self.card = InferenceCard.read(model_dir)
-        self.threshold = float(
-            check_threshold(self.card.threshold if threshold is None else threshold)
-        )
+        judging = self.card.judging(precision)
+        chosen = judging["threshold"] if threshold is None else threshold
+        self.threshold, self.scale = float(check_threshold(chosen)), judging["scale"]
         if backend == "auto":
             backend = "onnx" if precision == "int8" else _choose(self.card)
         self.backend = backend
@@ -124,7 +125,7 @@ class Predictor:
         """
         load = self.card.preprocess.load
         found = self._run(np.stack([load(picture) for picture in as_pictures(pictures)]))
-        threshold, scale = np.float32(self.threshold), np.float32(self.card.scale)
+        threshold, scale = np.float32(self.threshold), np.float32(self.scale)
         return {**found, "normalized_score": normalized(found["score"], threshold, scale)}
 
     def prepare(self, pixels: np.ndarray) -> np.ndarray:
@@ -137,7 +138,7 @@ class Predictor:
         found = self._run(pixels)
         maps = found["map"] if "map" in found else [None] * len(names)
         return [
-            judge(name, score, self.threshold, self.card.scale, anomaly_map)
+            judge(name, score, self.threshold, self.scale, anomaly_map)
             for name, score, anomaly_map in zip(names, found["score"].tolist(), maps, strict=True)
         ]
 

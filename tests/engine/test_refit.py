@@ -45,6 +45,10 @@ def test_density_and_threshold_are_new_and_the_weights_the_same(trained, demo_ro
     new = InferenceCard.read(folder)
     assert set(new.files) == set(old.files) >= {"inference.json", "model.onnx", "model_int8.onnx"}
     assert new.input_type == "uint8"
+    for exported in (old, new):
+        float32, int8 = exported.detector["calibration"], exported.precisions["int8"]["calibration"]
+        for key in ("method", "pictures", "target_fpr", "guaranteed", "note"):
+            assert int8[key] == float32[key]
     assert new.threshold == pytest.approx(float(after.threshold))
     assert card.protocol["refitted_to"] == {"good": [str(good)], "old": 0, "new": 12}
     assert card.protocol["steps"] == 3

@@ -108,6 +108,21 @@ def test_an_export_keeps_what_calibrate_set_for_the_same_detector(
     assert not InferenceCard.read(folder.inference).calibrated_since
 
 
+def test_a_refused_precision_leaves_the_float_export_and_says_so(
+    exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    words = ("--format", "paddle,onnx", "--int8", "--max-drop=-101")
+    assert verb("export", exported, *words) == 2
+    folder = load_config(exported).folder.inference
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: ") and "was exported without INT8" in said
+    card = InferenceCard.read(folder)
+    assert "model.onnx" in card.files and "model_int8.onnx" not in card.files
+    for name in card.files:
+        card.read_file(folder / name)
+
+
 def test_calibrate_does_not_write_into_what_was_exchanged_meanwhile(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
