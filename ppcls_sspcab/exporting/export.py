@@ -50,7 +50,7 @@ def export_detector(
     input_type: Literal["float32", "uint8"] = "float32",
     int8: Int8Settings | None = None,
 ) -> Path:
-    """Writes the whole detector, scoring included, for the runtimes that ``formats`` names.
+    """Writes the whole detector for the runtimes that ``formats`` names; returns the folder.
 
     The folder holds ``inference.json`` and ``inference.pdiparams`` (Paddle Inference; always),
     ``model.onnx`` (opset 17), both for any batch size, ``model_int8.onnx`` if asked for, and
@@ -66,12 +66,8 @@ def export_detector(
         formats: of ``paddle`` and ``onnx``.
         input_type: ``float32`` normalised [N, 3, h, w], or ``uint8`` RGB [N, h, w, 3], which the
             graph normalises itself.
-        int8: given, the ONNX model is also quantised, calibrated on its own scores, and what that
-            changes is measured. A model that loses more than allowed is not kept: the log and
-            ``verification.int8.refused`` say why.
-
-    Returns:
-        the folder.
+        int8: given, the ONNX model is also quantised and calibrated on its own scores; kept unless
+            it loses more than allowed, of which ``verification.int8.refused`` tells.
 
     Raises:
         ConfigError: an unknown format, or ``int8`` without the format ``onnx``.
@@ -86,7 +82,6 @@ def export_detector(
     if not np.isfinite(threshold):
         raise ModelError("the detector has no threshold yet: calibrate it before the export")
     pixels = noise(card.preprocess)
-    # From uint8 the graph normalises itself.
     prepare = np.asarray if input_type == "uint8" else card.preprocess.normalize
     weights = sum(value.numpy().nbytes for value in detector.state_dict().values())
     with (
@@ -101,11 +96,10 @@ def export_detector(
         if "onnx" in formats:
             save_onnx(temporary, outputs)
         verification = verify(temporary, outputs, formats, prepare(pixels), expected, scale)
-        precisions = {}
+        precisions: dict[str, Any] = {}
         if int8 is not None:
             decision = Calibration(threshold, scale)
-            verification["int8"], own = _save_int8(temporary, int8, decision, prepare)
-            precisions = {"int8": own} if own else {}
+            verification["int8"], precisions = _save_int8(temporary, int8, decision, prepare)
         new = InferenceCard(
             category=card.category,
             input_type=input_type,
@@ -148,18 +142,19 @@ def _as_calibrated(new: InferenceCard, target: Path) -> InferenceCard:
 
 def _save_int8(
     folder: Path, settings: Int8Settings, decision: Calibration, prepare: Prepare
-) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """What INT8 changes, and its entry of ``InferenceCard.precisions``; None if it is refused."""
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What INT8 changes, and ``InferenceCard.precisions``, empty where it is refused."""
     path = folder / INT8_FILE
     quantize(folder / ONNX_FILE, path, settings.good, prepare)
     report, own = int8_report(folder / ONNX_FILE, path, settings, decision, prepare)
     if "refused" in report:
         path.unlink()
         get_logger().warning(f"{report['refused']}: exported without INT8")
-        return report, None
+        return report, {}
     get_logger().info(summary(report))
     judging = {"threshold": own.threshold, "scale": own.scale}
-    return report, {**judging, "calibration": dataclasses.asdict(own), "at_export": judging}
+    entry = {**judging, "calibration": dataclasses.asdict(own), "at_export": judging}
+    return report, {"int8": entry}
 
 
 @contextmanager
