@@ -23,13 +23,14 @@ MEAN = "mean"
 MEANS = (
     "image_auroc",
     "image_aupr",
+    "detection_rate",
     "false_alarm_rate",
     "pixel_auroc",
     "aupro",
     "seconds",
     "best_on_test",
 )
-SUMS = ("false_alarms", "good")
+SUMS = ("missed", "bad", "false_alarms", "good")
 LARGEST = ("peak_memory_mb", "peak_gpu_memory_mb")
 
 
@@ -42,7 +43,8 @@ class Row:
         planned: how many there are to be.
         image_auroc_std: over the seeds; NaN for one seed.
         interval: 95 %, of ``image_auroc``.
-        false_alarms, good: counts over all seeds; ``false_alarm_rate`` is the mean of the rates.
+        missed, bad: counts over all seeds; ``detection_rate`` is the mean of the rates.
+        false_alarms, good: likewise, of ``false_alarm_rate``.
         seconds: of one run.
         peak_memory_mb, peak_gpu_memory_mb: MiB, the largest.
         best_on_test: a diagnosis, no result: the largest AUROC on the test pictures while training.
@@ -57,6 +59,9 @@ class Row:
     image_auroc_std: float
     interval: tuple[float, float]
     image_aupr: float
+    detection_rate: float
+    missed: int
+    bad: int
     false_alarm_rate: float
     false_alarms: int
     good: int

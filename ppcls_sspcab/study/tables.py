@@ -20,8 +20,9 @@ from ppcls_sspcab.utils.table import (
 NOTE = (
     "Image AUROC is the mean over the seeds ± their standard deviation (n - 1). The interval holds "
     "95 % of the means over the seeds when the test pictures are resampled, good and bad apart. "
-    "False alarms are counted at each detector's own threshold, over all seeds. Seconds and memory "
-    "are of whole runs, training, fitting and evaluation: the mean over the seeds, and the largest."
+    "Detections and false alarms are counted at each detector's own threshold, over all seeds. "
+    "Seconds and memory are of whole runs, training, fitting and evaluation: the mean over the "
+    "seeds, and the largest."
 )
 DIAGNOSIS_TITLE = "best on test (not a result)"
 DIAGNOSIS_NOTE = (
@@ -36,9 +37,8 @@ def _auroc(row: Row) -> str:
     return number(row.image_auroc) + spread
 
 
-def _false_alarms(row: Row) -> str:
-    counts = f" ({row.false_alarms} of {row.good})" if row.good else ""
-    return number(row.false_alarm_rate) + counts
+def _rate(rate: float, count: int, pictures: int) -> str:
+    return number(rate) + (f" ({count} of {pictures})" if pictures else "")
 
 
 COLUMNS: dict[str, Callable[[Row], str]] = {
@@ -48,7 +48,8 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "image AUROC": _auroc,
     "95 % interval": lambda row: interval(row.interval),
     "image AUPR": lambda row: number(row.image_aupr),
-    "false alarms": _false_alarms,
+    "detections": lambda row: _rate(row.detection_rate, row.bad - row.missed, row.bad),
+    "false alarms": lambda row: _rate(row.false_alarm_rate, row.false_alarms, row.good),
     "pixel AUROC": lambda row: number(row.pixel_auroc),
     "AUPRO": lambda row: number(row.aupro),
     "seconds": lambda row: whole(row.seconds),

@@ -72,8 +72,9 @@ def write_results(folder: StudyRunFolder, category: str, seed: int) -> None:
         "category": category,
         "image_auroc": auroc(labels, values),
         "image_aupr": 0.5,
+        "detection_rate": 0.75,
         "false_alarm_rate": 0.25,
-        "counts": {"good": 4, "false_alarms": 1},
+        "counts": {"good": 4, "bad": 4, "false_alarms": 1, "missed": 1},
         "protocol": {"category": category, "seed": seed, "note": "<b>bold</b>"},
     }
     folder.results_json.write_text(json.dumps(results))

@@ -11,12 +11,19 @@ from ppcls_sspcab.study.rows import Row
 def row_of(auroc: float, interval: tuple[float, float]) -> Row:
     unknown = dict.fromkeys(
         (
-            *("image_auroc_std", "image_aupr", "false_alarm_rate", "pixel_auroc", "aupro"),
-            *("seconds", "peak_memory_mb", "peak_gpu_memory_mb", "best_on_test"),
+            *("image_auroc_std", "image_aupr", "detection_rate", "false_alarm_rate"),
+            *(
+                "pixel_auroc",
+                "aupro",
+                "seconds",
+                "peak_memory_mb",
+                "peak_gpu_memory_mb",
+                "best_on_test",
+            ),
         ),
         math.nan,
     )
-    counts = {"done": 1, "planned": 1, "false_alarms": 0, "good": 20}
+    counts = {"done": 1, "planned": 1, "missed": 1, "bad": 9, "false_alarms": 0, "good": 20}
     return Row("full", "mean", image_auroc=auroc, interval=interval, **counts, **unknown)
 
 

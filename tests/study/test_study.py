@@ -171,6 +171,7 @@ def test_every_combination_runs_once_and_the_tables_add_up(
     expected = np.quantile(means, [0.025, 0.975])
     assert [row["image_auroc_low"], row["image_auroc_high"]] == pytest.approx(expected, abs=0.03)
     assert (row["false_alarms"], row["good"], row["false_alarm_rate"]) == (2, 8, 0.25)
+    assert (row["missed"], row["bad"], row["detection_rate"]) == (2, 8, 0.75)
     assert (row["seconds"], row["peak_memory_mb"], row["pixel_auroc"]) == (2.5, 101.0, None)
     assert row["best_on_test_not_a_result"] == pytest.approx(0.625)
 
@@ -184,6 +185,7 @@ def test_every_combination_runs_once_and_the_tables_add_up(
     assert len(table) == 3 + 6 and table[0]["category"] == "mean"
     text = (data.parent / "out" / "study.md").read_text()
     assert "best on test (not a result)" in text and "picked on the test set: not a result" in text
+    assert "0.750 (6 of 8)" in text
     assert "pixel AUROC" not in text  # nothing is known of it
     capsys.readouterr()
 
