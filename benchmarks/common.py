@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -143,7 +144,8 @@ def publish(
         output: file, or None.
         how: what the figures are.
     """
-    arguments = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
+    # Where files lie on this machine says nothing: their names do.
+    arguments = [re.sub(r"(^|=)/(?:[^/\s]*/)*", r"\1", word) for word in sys.argv[1:]]
     if "--output" in arguments:  # where the page lies says nothing about the figures
         place = arguments.index("--output")
         del arguments[place : place + 2]

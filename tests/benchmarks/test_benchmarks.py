@@ -25,6 +25,10 @@ COMMANDS = {
         "--size 32 --pictures 16 --rounds 1",
         ["this project", "eager, launcher's environment", "eager, as installed"],
     ),
+    "cold": (
+        "--size 32 --pictures 8 --many 200 --rounds 1 -o Arch.pretrained=false -o Arch.freeze=[]",
+        ["train, 8 pictures", "predict, one", "predict.py, one, onnx", "openvino"],
+    ),
     "growth": (
         "--size 32 --pictures 8 --categories 1 --each 8 --small-cache 0",
         ["8", "1"],
