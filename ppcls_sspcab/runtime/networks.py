@@ -117,7 +117,7 @@ class OnnxNetwork:
         threads: int | None = None,
         card: InferenceCard | None = None,
     ) -> None:
-        content = _read_onnx(Path(path), card)
+        content = read_onnx(Path(path), card)
         try:
             import onnxruntime
         except ImportError as error:
@@ -167,7 +167,7 @@ class OpenVinoNetwork:
         threads: int | None = None,
         card: InferenceCard | None = None,
     ) -> None:
-        content = _read_onnx(Path(path), card)
+        content = read_onnx(Path(path), card)
         try:
             with _OPENVINO_LOCK:
                 core = _openvino_core()
@@ -225,8 +225,16 @@ def has_openvino() -> bool:
     return find_spec("openvino") is not None
 
 
-def _read_onnx(path: Path, card: InferenceCard | None) -> bytes:
-    """An ONNX file's content, as :func:`_read`, that holds nothing but what is allowed."""
+def read_onnx(path: Path, card: InferenceCard | None = None) -> bytes:
+    """An ONNX file's content.
+
+    Args:
+        card: given, the file is held to its hash.
+
+    Raises:
+        ModelError: it is missing or changed, or holds something that is not in
+            :mod:`ppcls_sspcab.runtime.operators`.
+    """
     content = _read(path, card)
     check_onnx(content, str(path))
     return content

@@ -8,21 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from ppcls_sspcab.runtime.operators import check_onnx
+from ppcls_sspcab.runtime.networks import read_onnx
 
 
 def folded(source: Path) -> Any:
     """The model with batch norms inside convolutions, and constants computed.
 
     Raises:
-        ModelError: as :func:`ppcls_sspcab.runtime.operators.check_onnx`.
+        ModelError: as :func:`ppcls_sspcab.runtime.networks.read_onnx`.
     """
     import onnx
     import onnxruntime
 
-    content = source.read_bytes()
-    check_onnx(content, str(source))
-
+    content = read_onnx(source)
     with tempfile.TemporaryDirectory(prefix="ppcls_sspcab_") as folder:
         path = Path(folder) / "folded.onnx"
         options = onnxruntime.SessionOptions()
