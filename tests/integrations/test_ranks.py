@@ -60,7 +60,8 @@ def test_two_ranks_equal_one_process_with_the_doubled_batch(
     assert [row["path"] for row in found["two"]] == [row["path"] for row in found["one"]]
     for column in ("score", "normalized_score"):
         left, right = ([float(row[column]) for row in found[name]] for name in ("two", "one"))
-        np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-5)
+        # A fused score, less its median, passes zero: differences matter by the scores' spread.
+        np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-4 * np.std(right))
     log = next((tmp_path / "two").rglob("train.log")).read_text(encoding="utf-8")
     lines = [line for line in log.splitlines() if "[Train][Epoch 2/2][Iter" in line]
     assert len(lines) == 3
