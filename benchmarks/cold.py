@@ -9,7 +9,6 @@ latter stands the throughput of the model alone, without decoding and records.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from benchmarks.common import (
     parser,
     publish,
     serve,
+    users_environment,
     verdict,
     write_category,
 )
@@ -81,7 +81,7 @@ def _measure(options: argparse.Namespace, folder: Path) -> tuple[list[list[str]]
     own = [sys.executable, "-m", "ppcls_sspcab"]
     detector, model = folder / "part/detector.safetensors", str(folder / "part/inference")
 
-    waits = []
+    waits: list[list[str]] = []
 
     def wait(what: str, most: float, *command: str) -> float:
         seconds = _median_seconds(command, options.rounds)
@@ -113,10 +113,13 @@ def _median_seconds(command: Sequence[str], rounds: int) -> float:
 
 
 def _seconds(command: Sequence[str]) -> float:
-    environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
     started = time.perf_counter()
     done = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
+        command,
+        env=users_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
     )
     seconds = time.perf_counter() - started
     if done.returncode:

@@ -28,6 +28,18 @@ _ANSWER = "answer "  # Paddle's libraries print to standard output as well
 _SPEED_VARIABLES = ("OMP_", "MKL_", "MALLOC_", "PPCLS_SSPCAB_", "KMP_", "GOMP_", "OPENBLAS_")
 
 
+def users_environment() -> dict[str, str]:
+    """This process's environment with the checkout to import from, and none of the variables that
+    decide how fast Paddle runs: most users have not set them.
+    """
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(_SPEED_VARIABLES)
+    }
+    root = str(CONFIGS.parent)
+    environment["PYTHONPATH"] = os.pathsep.join([root, environment.get("PYTHONPATH", "")])
+    return environment
+
+
 class Worker:
     """A process that measures when it is asked to, so that several can take turns.
 
@@ -41,13 +53,7 @@ class Worker:
     def __init__(
         self, command: Sequence[str], launcher: bool, settings: Mapping[str, str] | None = None
     ) -> None:
-        environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(_SPEED_VARIABLES)
-        }
-        root = str(CONFIGS.parent)
-        environment["PYTHONPATH"] = os.pathsep.join([root, environment.get("PYTHONPATH", "")])
+        environment = users_environment()
         if not launcher:
             environment["PPCLS_SSPCAB_NO_LAUNCHER"] = "1"
         environment |= settings or {}

@@ -173,7 +173,7 @@ def int8_report(
         "fp32": _scores(float_model, _batches(images, prepare)),
         "int8": _scores(int8_model, _batches(images, prepare)),
     }
-    own = settings.calibrate(lambda store: _scores(int8_model, _stored(store, prepare)))
+    own = settings.calibrate(lambda store: _scores(int8_model, _batches(store, prepare)))
     own = own or transferred(decision, scores["fp32"], scores["int8"])
     for name, threshold in (("fp32", decision.threshold), ("int8", own.threshold)):
         report[name] = {
@@ -233,14 +233,9 @@ def _is_map(value: Any) -> bool:
     return len(sizes) == 4 and (sizes[2].dim_value, sizes[3].dim_value) != (1, 1)
 
 
-def _batches(pictures: np.ndarray, prepare: Prepare) -> Iterator[np.ndarray]:
-    for start in range(0, len(pictures), _BATCH):
-        yield prepare(pictures[start : start + _BATCH])
-
-
-def _stored(store: ImageStore, prepare: Prepare) -> Iterator[np.ndarray]:
-    for numbers in batches(range(len(store)), _BATCH):
-        yield prepare(np.stack([store[number] for number in numbers]))
+def _batches(pictures: np.ndarray | ImageStore, prepare: Prepare) -> Iterator[np.ndarray]:
+    for numbers in batches(range(len(pictures)), _BATCH):
+        yield prepare(np.stack([pictures[number] for number in numbers]))
 
 
 class _Reader:

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import paddle
 import pytest
+import yaml
 from paddle import nn
 from sklearn.metrics import roc_auc_score
 
@@ -202,6 +203,23 @@ def test_what_calibrate_sets_of_one_precision_stays_and_leaves_the_other_alone(t
     assert Predictor(folder, precision="int8").threshold == 2.0
     assert export(dataclasses.replace(card, version="second")).calibrated_since == []
     assert "(int8), which 'calibrate' has set, was for another detector" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        (5, "precisions.int8 must be a mapping"),
+        ({"scale": 1.0}, "precisions.int8.threshold must be a number"),
+        ({"threshold": float("nan"), "scale": 1.0}, "precisions.int8.threshold must be a finite"),
+        ({"threshold": 1.0, "scale": -1.0}, "precisions.int8.scale must be above 0"),
+    ],
+)
+def test_a_damaged_precision_is_refused_by_name(exported, tmp_path, entry, reason):
+    content = yaml.safe_load((exported / "inference.yml").read_text())
+    content["precisions"] = {"int8": entry}
+    (tmp_path / "inference.yml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ModelError, match=reason):
+        InferenceCard.read(tmp_path)
 
 
 def test_a_threshold_is_transferred_by_least_squares():
