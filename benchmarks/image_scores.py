@@ -1,11 +1,12 @@
 """Every image score of one trained detector, on synthetic defects and on the test pictures.
 
 ``python benchmarks/image_scores.py -c YAML -o Global.category=grid`` takes the network of
-``<output_dir>/<category>/detector.safetensors`` as it is, fits all candidates of ``Score: auto`` to
-the good pictures, and prints their image AUROC: of synthetic defects and of bad test pictures, both
-against held-out good pictures, and on the test pictures. The two test columns are a diagnosis:
-``auto`` chooses by the synthetic one, and nothing reads the others. What the second has more than
-the third is lost to good test pictures that are unlike the held-out ones. Of several YAMLs (``-c
+``<output_dir>/<category>/detector.safetensors`` as it is, fits all candidates of ``Score: auto``,
+or of ``-o "Score={name: auto, scores: [...]}"``, to the good pictures, and prints their image
+AUROC: of synthetic defects and of bad test pictures, both against held-out good pictures, and on
+the test pictures. The two test columns are a diagnosis: ``auto`` chooses by the synthetic one, and
+nothing reads the others. What the second has more than the third is lost to good test pictures that
+are unlike the held-out ones. Of several YAMLs (``-c
 study_output/runs/*/seed_*/*/run.yaml``) those of one category are averaged.
 
 ``--ranks`` prints instead how well synthetic defects rank scores and recipes of one category:
@@ -66,7 +67,7 @@ def main() -> int:
     shown.add_argument("--ranks", action="store_true", help="how synthetic defects rank all")
     options = parser.parse_args()
     launch()
-    overrides = [*options.override, "Score={name: auto}"]
+    overrides = ["Score={name: auto}", *options.override]
     configs = [load_config(path, overrides) for path in options.config]
     for config in configs:
         config.load_plugins()

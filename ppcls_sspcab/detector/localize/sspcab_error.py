@@ -35,8 +35,12 @@ class SSPCABError(Localizer):
         super().__init__(network, image_size, smoothing)
 
     def cells(self, features: Features) -> paddle.Tensor:
-        error = (features["block_output"] - features["block_input"]).abs()
-        return error.mean(axis=1, keepdim=True)
+        return block_error(features).unsqueeze(1)
 
     def distances(self, cells: paddle.Tensor) -> paddle.Tensor:
         return cells[:, 0]
+
+
+def block_error(features: Features) -> paddle.Tensor:
+    """``|block_output - block_input|`` [N, C, h, w], the mean over its channels: [N, h, w]."""
+    return (features["block_output"] - features["block_input"]).abs().mean(axis=1)

@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from ppcls_sspcab.detector.density.gaussian import GaussianDensity
 from ppcls_sspcab.detector.scores.base import ImageScore
 from ppcls_sspcab.detector.scores.fused import PENALTY, learnt_weights
+from ppcls_sspcab.detector.scores.sspcab_error import SSPCABErrorScore
 from ppcls_sspcab.detector.threshold.calibration import spread
 from ppcls_sspcab.errors import ConfigError
 from ppcls_sspcab.registry import IMAGE_SCORES
@@ -40,6 +41,14 @@ class Layers(nn.Layer):
 
     def embed(self, images: paddle.Tensor) -> paddle.Tensor:
         return self.backbone(images).mean(axis=[2, 3])
+
+
+class WithBlock(nn.Layer):
+    """As much of a network with an SSPCAB block as ``sspcab_error`` asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = [nn.Identity()]
 
 
 def build(section: dict) -> ImageScore:
@@ -74,6 +83,21 @@ def test_map_max_is_the_largest_value_or_the_mean_of_the_largest() -> None:
     np.testing.assert_array_equal(run(build({"name": "map_max"})), MAPS.max(axis=(1, 2)))
     expected = np.sort(MAPS.reshape(40, -1), axis=1)[:, -4:].mean(axis=1)
     np.testing.assert_allclose(run(build({"name": "map_max", "top": 4})), expected, rtol=1e-6)
+
+
+def test_sspcab_error_is_the_blocks_largest_or_the_mean_of_the_largest() -> None:
+    given, predicted = RNG.random((2, 40, 3, 4, 5)).astype(np.float32)
+    features = {"block_input": paddle.to_tensor(given), "block_output": paddle.to_tensor(predicted)}
+    cells = np.abs(predicted - given).mean(axis=1).reshape(40, -1)
+    for top in (1, 4):
+        score = SSPCABErrorScore(WithBlock(), top)
+        expected = np.sort(cells, axis=1)[:, -top:].mean(axis=1)
+        np.testing.assert_allclose(score(features, None).numpy(), expected, rtol=1e-6)
+
+
+def test_sspcab_error_needs_a_block() -> None:
+    with pytest.raises(ConfigError, match="needs a network with a block"):
+        build({"name": "sspcab_error"})
 
 
 def test_place_max_is_the_farthest_place_under_one_gaussian() -> None:
