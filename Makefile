@@ -1,5 +1,6 @@
 # make install    the environment, in .venv
 # make demo       the environment, then the demo: generate pictures, train, evaluate, export, predict
+# make serve-demo the environment, then the inspection service on the demo's detectors
 # make test       the environment, then lint and all tests
 # make test-fast  the environment, then lint and the tests that a change in hand needs: under 90 s
 # make test-without-paddleclas   what the CI runs on other Pythons, with EXTRAS of its own
@@ -27,7 +28,7 @@ STAMP := $(VENV)/.installed
 TIPC := test_tipc/configs/SSPCAB_ResNet18
 LITE := lite_train_lite_infer
 
-.PHONY: install demo test test-fast test-without-paddleclas test-paddleclas soak tipc build lint clean
+.PHONY: install demo serve-demo test test-fast test-without-paddleclas test-paddleclas soak tipc build lint clean
 
 install: $(STAMP)
 
@@ -52,9 +53,9 @@ $(STAMP): pyproject.toml setup.py
 	fi; \
 	extras='$(EXTRAS)'; \
 	if [ -z "$$extras" ]; then \
-	  extras=cpu,paddleclas,onnx,openvino,visualdl,test; \
+	  extras=cpu,paddleclas,onnx,openvino,serve,visualdl,test; \
 	  if $(BIN)/python -c 'import sys, importlib.util as u; sys.exit(u.find_spec("paddle") is None)'; then \
-	    extras=train,paddleclas,onnx,openvino,visualdl,test; \
+	    extras=train,paddleclas,onnx,openvino,serve,visualdl,test; \
 	  fi; \
 	fi; \
 	echo "installing ppcls_sspcab[$$extras] into $(VENV) ($$($(BIN)/python --version)); the first time" \
@@ -64,6 +65,12 @@ $(STAMP): pyproject.toml setup.py
 
 demo: install
 	$(BIN)/ppcls-sspcab demo
+
+# The demo, if it was not run yet, and an export of each of its detectors.
+serve-demo: install
+	test -d demo_output || $(BIN)/ppcls-sspcab demo
+	$(BIN)/ppcls-sspcab serve $$(for model in demo_output/*/inference; do \
+	  echo "--model $$(basename $$(dirname $$model))=$$model"; done) --database sqlite:///demo_output/inspections.db --store demo_output/pictures
 
 lint: install
 	$(BIN)/ruff check .
@@ -95,7 +102,7 @@ tipc: install
 	bash test_tipc/prepare.sh $(TIPC)/train_infer_python.txt benchmark_train
 	bash test_tipc/benchmark_train.sh $(TIPC)/train_infer_python.txt benchmark_train
 
-test-without-paddleclas: EXTRAS = cpu,onnx,openvino,visualdl,test
+test-without-paddleclas: EXTRAS = cpu,onnx,openvino,serve,visualdl,test
 test-without-paddleclas: install
 	$(PYTEST) -m '$(MARKED)' --ignore tests/benchmarks --ignore tests/tipc \
 	  --ignore tests/test_soak.py

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from ppcls_sspcab.cli import verbs
 from ppcls_sspcab.paths import shipped_config
 from ppcls_sspcab.result import ANOMALY_FOUND, UNJUDGED, threshold_option
+from ppcls_sspcab.serving.options import add_options
 from ppcls_sspcab.utils.program import run_program
 from ppcls_sspcab.version import __version__
 
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_export(children)
     _add_refit(children)
     _add_calibrate(children)
+    _add_serve(children)
     _add_convert(children)
     _add_study(children)
     _add_data(children)
@@ -167,6 +169,12 @@ def _add_calibrate(children: Children) -> None:
         "--on-error", choices=["stop", "skip"], default="stop", help="at an unreadable picture"
     )
     parser.set_defaults(verb=verbs.calibrate)
+
+
+def _add_serve(children: Children) -> None:
+    parser = children.add_parser("serve", help="judge pictures over HTTP, and keep every verdict")
+    add_options(parser)
+    parser.set_defaults(verb=verbs.serve)
 
 
 def _add_convert(children: Children) -> None:

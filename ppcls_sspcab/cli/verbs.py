@@ -95,6 +95,15 @@ def calibrate(options: argparse.Namespace) -> int:
     return 0
 
 
+def serve(options: argparse.Namespace) -> int:
+    from ppcls_sspcab.serving.options import settings_of
+
+    settings = settings_of(options)
+    from ppcls_sspcab.serving.command import serve
+
+    return serve(settings)
+
+
 def convert(options: argparse.Namespace) -> int:
     from ppcls_sspcab.utils.weights import convert
 

@@ -49,7 +49,7 @@ class ImageError(DataError):
         return f"{self.name}: {self.reason}"
 
 
-def decode(source: Source, white: White = "full") -> np.ndarray:
+def decode(source: Source, white: White = "full", most_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads a picture as the network sees it.
 
     EXIF orientation is applied. A file of several pages or frames is refused, since a defect may be
@@ -64,6 +64,7 @@ def decode(source: Source, white: White = "full") -> np.ndarray:
             [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] in RGB(A) order.
         white: of grey pictures of more than 8 bits: the value that becomes 255, 1..65535, as larger
             ones do; ``full``: 65535, the high byte is kept; ``auto``: not known, they are refused.
+        most_pixels: a picture of more is refused before it is decoded.
 
     Returns:
         uint8 RGB [H, W, 3], contiguous.
@@ -71,7 +72,7 @@ def decode(source: Source, white: White = "full") -> np.ndarray:
     Raises:
         ImageError: whatever is wrong with the source.
     """
-    return _read(source, partial(_to_rgb, white=white))
+    return _read(source, partial(_to_rgb, white=white), most_pixels=most_pixels)
 
 
 def brightest(source: Source) -> int | None:
@@ -103,15 +104,20 @@ def decode_mask(source: Source) -> tuple[np.ndarray, MaskRule]:
     return _read(source, _to_mask)
 
 
-def _read(source: Source, convert: Callable[[Image.Image, str], T], turned: bool = True) -> T:
+def _read(
+    source: Source,
+    convert: Callable[[Image.Image, str], T],
+    turned: bool = True,
+    most_pixels: int = MAX_PIXELS,
+) -> T:
     name = name_of(source)
     try:
         if isinstance(source, np.ndarray):
             return convert(Image.fromarray(_from_array(source, name)), name)
         with Image.open(_opened(source, name), formats=_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
+            if image.width * image.height > most_pixels:
                 raise ImageError(
-                    name, f"{image.width}x{image.height} pixels are more than {MAX_PIXELS}"
+                    name, f"{image.width}x{image.height} pixels are more than {most_pixels}"
                 )
             _require_one_page(image, name)
             if not turned:

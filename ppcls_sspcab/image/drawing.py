@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 from PIL import Image
 
@@ -42,3 +44,12 @@ def contour(pixels: np.ndarray, region: np.ndarray, colour: tuple[int, int, int]
 def sixteen_bit(anomaly_map: np.ndarray) -> Image.Image:
     """A map in [0, 1] as a 16-bit grey picture: 65535 times the value, so 0.5 is 32768."""
     return Image.fromarray(np.rint(anomaly_map * 65535).astype(np.uint16))
+
+
+def png_of(picture: Image.Image | np.ndarray) -> bytes:
+    """The picture, or uint8 pixels [H, W, 3] RGB, as a PNG file."""
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="png", compress_level=1)
+    return buffer.getvalue()

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ppcls_sspcab.errors import ConfigError, did_you_mean
-from ppcls_sspcab.image.decode import FULL_WHITE, Source, White, decode
+from ppcls_sspcab.image.decode import FULL_WHITE, MAX_PIXELS, Source, White, decode
 from ppcls_sspcab.image.sources import as_pictures
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "area"]
@@ -84,13 +84,17 @@ class Preprocess:
         resampling = _RESAMPLING[self.interpolation]
         return np.array(Image.fromarray(rgb).resize((width, height), resampling))
 
-    def load(self, source: Source) -> np.ndarray:
+    def load(self, source: Source, most_pixels: int = MAX_PIXELS) -> np.ndarray:
         """Decodes and resizes one picture to uint8 [height, width, 3].
+
+        Args:
+            source: as :func:`decode` takes it.
+            most_pixels: a picture of more is refused.
 
         Raises:
             ImageError: as :func:`decode`.
         """
-        return self.resize(decode(source, self.white))
+        return self.resize(decode(source, self.white, most_pixels))
 
     def normalize(self, images: np.ndarray) -> np.ndarray:
         """Maps uint8 [N, h, w, 3] to float32 [N, 3, h, w]: (x / 255 - mean) / std."""

@@ -20,7 +20,8 @@ from ppcls_sspcab.result import (
     threshold_option,
     write_records,
 )
-from ppcls_sspcab.runtime.predictor import BACKENDS, Predictor
+from ppcls_sspcab.runtime.predictor import BACKENDS, Predictor, runs_paddle
+from ppcls_sspcab.utils.launcher import launch
 from ppcls_sspcab.utils.program import run_program
 
 
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None, backend: str = "auto") -> int:
 
 
 def _predict(options: argparse.Namespace) -> Verdicts:
+    if runs_paddle(options.model, options.backend, options.precision):
+        launch()
     folder = options.save_maps
     paths = find_pictures(options.inputs, without=[Path(folder)] if folder else [])
     predictor = Predictor(

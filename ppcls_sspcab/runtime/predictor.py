@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -110,7 +111,7 @@ class Predictor:
         self, pictures: Source | Iterable[Source], batch_size: int = 8
     ) -> Iterator[Result | Failure]:
         """As :meth:`predict`, one batch after the other, while the records are taken."""
-        return judge_pictures(pictures, batch_size, self.card.preprocess.load, self._judge)
+        return judge_pictures(pictures, batch_size, self.card.preprocess.load, self.judge)
 
     def outputs(self, pictures: Source | Iterable[Source]) -> dict[str, np.ndarray]:
         """All outputs of the network for one batch, by name, such as ``embedding`` [N, D].
@@ -134,7 +135,13 @@ class Predictor:
             return pixels
         return self.card.preprocess.normalize(pixels)
 
-    def _judge(self, names: Sequence[str], pixels: np.ndarray) -> list[Result | Failure]:
+    def judge(self, names: Sequence[str], pixels: np.ndarray) -> list[Result | Failure]:
+        """One record a picture, of pictures that ``card.preprocess.load`` made.
+
+        Args:
+            names: N names, the ``path`` of the records.
+            pixels: uint8 [N, h, w, 3] at network size, N >= 1.
+        """
         found = self._run(pixels)
         maps = found["map"] if "map" in found else [None] * len(names)
         return [
@@ -147,6 +154,17 @@ class Predictor:
         parts = np.split(pixels, range(size, len(pixels), size))
         found = [self.network.run(self.prepare(part)) for part in parts]
         return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+
+
+def runs_paddle(model_dir: str | os.PathLike[str], backend: str, precision: str) -> bool:
+    """Whether a :class:`Predictor` of these will run in Paddle, told without loading it.
+
+    So that a program can set Paddle's environment before (:mod:`ppcls_sspcab.utils.launcher`).
+    """
+    if backend == "auto" and precision == "fp32":
+        exported = all((Path(model_dir) / name).is_file() for name in PADDLE_FILES)
+        return exported and find_spec("paddle") is not None
+    return backend == "paddle"
 
 
 def _choose(card: InferenceCard) -> Backend:

@@ -23,6 +23,8 @@ _FACES = (
     "tools/infer.py",
     "tools/export_model.py",
     "deploy/export_model.py",
+    "deploy/infer.py",
+    "deploy/python/predict.py",
 )
 
 # Freed tensors stay with the process: handing each back to the kernel and faulting its pages in
@@ -92,6 +94,6 @@ def _is_own_command() -> bool:
     return (
         path.stem == "ppcls-sspcab"
         or path in (package / "__main__.py", package / "integrations/paddleclas/__main__.py")
-        or Path(*path.parts[-2:]).as_posix() in _FACES
+        or path.as_posix().endswith(tuple(f"/{face}" for face in _FACES))
         or path.is_relative_to(package.parent / "benchmarks")
     )

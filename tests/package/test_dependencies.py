@@ -21,13 +21,16 @@ EXTRAS = PROJECT["optional-dependencies"]
 MODULES_OF = {
     "paddlepaddle": {"paddle"},
     "pillow": {"PIL"},
+    "prometheus-client": {"prometheus_client"},
+    "python-multipart": {"multipart"},
     "pyyaml": {"yaml"},
     "scikit-learn": {"sklearn"},
     # Of a PaddleClas checkout too, see docs/paddleclas.md.
     "paddleclas": {"paddleclas", "ppcls"},
 }
-# Needed by onnxruntime.quantization, which does not declare it.
-NOT_IMPORTED = {"ml_dtypes"}
+# Needed by onnxruntime.quantization, which does not declare it; by Starlette for forms; taken by
+# SQLAlchemy for a URL, and by uvicorn where it is there.
+NOT_IMPORTED = {"ml_dtypes", "multipart", "psycopg", "uvloop", "httptools"}
 
 
 def declared(requirements: list[str]) -> set[str]:
@@ -58,9 +61,16 @@ def test_a_bare_install_scores():
     assert rooms <= {"errors", "image", "paths", "result", "runtime", "utils"}
 
 
+def test_the_service_needs_its_extra_and_a_runtime_alone():
+    modules = reached("ppcls_sspcab.serving.command")
+    assert libraries(modules) - RUNTIMES <= BARE | declared(EXTRAS["serve"])
+    rooms = {name.split(".")[1] for name in modules if name != "ppcls_sspcab"}
+    assert rooms <= {"errors", "image", "paths", "result", "runtime", "serving", "utils", "version"}
+
+
 def test_without_extras_train_and_paddle_are_enough():
     optional = (
-        declared([*EXTRAS["onnx"], *EXTRAS["openvino"], *EXTRAS["visualdl"]])
+        declared([*EXTRAS["onnx"], *EXTRAS["openvino"], *EXTRAS["serve"], *EXTRAS["visualdl"]])
         | MODULES_OF["paddleclas"]
     )
     assert libraries(set(MODULES)) - optional <= BARE | TRAIN | {"paddle"}

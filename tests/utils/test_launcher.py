@@ -81,9 +81,10 @@ def test_what_the_user_has_set_stays(tmp_path):
 
 
 @linux
-def test_a_face_of_a_verb_is_restarted_wherever_it_lies(tmp_path):
-    (tmp_path / "tools").mkdir()
-    seen = report(start(write(tmp_path / "tools", name="train.py")))
+@pytest.mark.parametrize("face", ["tools/train.py", "deploy/infer.py", "deploy/python/predict.py"])
+def test_a_face_of_a_verb_is_restarted_wherever_it_lies(tmp_path, face):
+    (tmp_path / face).parent.mkdir(parents=True)
+    seen = report(start(write(tmp_path, name=face)))
     assert "OMP_NUM_THREADS" in seen["set"]
 
 
