@@ -11,7 +11,7 @@ from ppcls_sspcab.errors import UserError
 from ppcls_sspcab.runtime.predictor import runs_paddle
 from ppcls_sspcab.serving.access import Tokens, needs_token
 from ppcls_sspcab.serving.app import create_app
-from ppcls_sspcab.serving.protocol import timed
+from ppcls_sspcab.serving.protocol import bounded
 from ppcls_sspcab.serving.service import Service
 from ppcls_sspcab.serving.settings import Settings
 from ppcls_sspcab.serving.watch import log_as_json
@@ -47,7 +47,8 @@ def serve(settings: Settings) -> int:
     service = Service.open(settings)
     config = uvicorn.Config(
         create_app(service, tokens),
-        http=timed(settings.seconds),
+        http=bounded(settings.seconds),
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

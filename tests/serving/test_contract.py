@@ -160,3 +160,20 @@ def test_headers_that_never_end_do_not_hold_a_connection(model: Path, tmp_path: 
                             if not connection.recv(65536):
                                 break
                 assert time.monotonic() < end
+
+
+def test_headers_without_end_are_refused_before_they_fill_the_memory(
+    model: Path, tmp_path: Path
+) -> None:
+    words = ["--model", f"lamp={model}", "--backend", "onnx", "--threads", "1"]
+    with Process(tmp_path, words) as served:
+        served.wait_until_ready()
+        process = psutil.Process(served.process.pid)
+        before = process.memory_info().rss
+        head = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nX: "
+        assert (
+            status_of(served.port, head + b"y" * 30_000 + b"\r\nConnection: close\r\n\r\n") == "200"
+        )
+        for _ in range(20):
+            assert status_of(served.port, head + b"y" * (8 << 20)) in ("400", "closed")
+        assert process.memory_info().rss - before < 16 << 20

@@ -136,7 +136,7 @@ def answered(app: ASGIApp, scope: Scope, *messages: Message) -> list[Message]:
 
 @pytest.fixture(autouse=True)
 def _short_linger(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "LINGER_SECONDS", 0.5)
+    monkeypatch.setattr(room, "LINGER_SECONDS", 0.1)
 
 
 # --- one request -------------------------------------------------------------------------------
@@ -646,7 +646,10 @@ def test_a_body_in_parts_over_the_limit_ends_with_413(port: int) -> None:
 
 
 @pytest.mark.parametrize("path", ["/echo", "/unread", "/nothing"])
-def test_a_client_that_goes_on_sending_reads_its_answer(port: int, path: str) -> None:
+def test_a_client_that_goes_on_sending_reads_its_answer(
+    port: int, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "LINGER_SECONDS", 10.0)
     size = 8 << 20
     with connected(port) as connection:
         connection.sendall(head(path, Content_Length=size))
@@ -731,6 +734,6 @@ def test_clients_that_leave_at_any_time_leave_nothing_in_the_log(
                         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
                     connection.sendall(beginning)
                     time.sleep(seconds)
-        time.sleep(1.3)  # until the last answer's time is over
+        time.sleep(1.0)  # until the last answer's time is over
     assert [record.getMessage() for record in caplog.records] == []
     assert is_well(port)

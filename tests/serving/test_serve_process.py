@@ -22,6 +22,7 @@ from served import Process, picture, wait_for
 from ppcls_sspcab.runtime.predictor import Predictor
 
 PREDICT = "/v1/models/lamp/predict"
+KILLS = 50
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +68,7 @@ def test_a_kill_at_any_moment_loses_and_doubles_no_answered_inspection(
     model: Path, tmp_path: Path
 ) -> None:
     rng, answered = random.Random(0), []
-    for _ in range(10):
+    for _ in range(KILLS):
         with Process(tmp_path, words(model, "--store", "pictures", "--keep", "all")) as served:
             served.wait_until_ready()
             load = Load(served.url)
