@@ -55,7 +55,7 @@ class Settings:
     token_file: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
-    body_mib: float = 64.0
+    body_mib: float = 32.0
     megapixels: float = 50.0
     pictures: int = 64
     rate: float = 0.0
@@ -67,6 +67,12 @@ class Settings:
             raise UserError("--model NAME=DIR: at least one model is needed")
         if (self.certificate is None) != (self.key is None):
             raise UserError("--tls-cert and --tls-key belong together: give both")
+
+        if self.queue < self.pictures:
+            raise UserError(
+                f"--queue {self.queue}: a request of --pictures {self.pictures} would never be "
+                "taken: give a queue of at least as many"
+            )
 
     @property
     def most_pixels(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -22,7 +23,7 @@ from served import Process, picture, wait_for
 from ppcls_sspcab.runtime.predictor import Predictor
 
 PREDICT = "/v1/models/lamp/predict"
-KILLS = 50
+KILLS = int(os.environ.get("SSPCAB_KILLS", "10"))
 
 pytestmark = pytest.mark.slow
 
@@ -93,13 +94,13 @@ def test_a_stop_answers_what_was_taken(model: Path, tmp_path: Path, number: int)
         answers: list[httpx.Response] = []
 
         def ask() -> None:
-            large = picture(200, size=(3000, 3000))
+            large = picture(200, size=(6000, 6000))
             answers.append(httpx.post(served.url + PREDICT, content=large, timeout=30))
 
         callers = [threading.Thread(target=ask) for _ in range(4)]
         for caller in callers:
             caller.start()
-        wait_for(lambda: "sspcab_queue_pictures" in metrics(served) and waiting(served) > 0)
+        wait_for(lambda: waiting(served) == len(callers))
         served.process.send_signal(number)
         for caller in callers:
             caller.join(30)
@@ -109,12 +110,10 @@ def test_a_stop_answers_what_was_taken(model: Path, tmp_path: Path, number: int)
     assert ids <= set(stored(tmp_path))
 
 
-def metrics(served: Process) -> str:
-    return httpx.get(f"{served.url}/metrics", timeout=10).text
-
-
 def waiting(served: Process) -> float:
-    (line,) = [x for x in metrics(served).splitlines() if x.startswith("sspcab_queue_pictures{")]
+    """Pictures that the service has taken and not answered."""
+    text = httpx.get(f"{served.url}/metrics", timeout=10).text
+    (line,) = [one for one in text.splitlines() if one.startswith("sspcab_queue_pictures{")]
     return float(line.split()[-1])
 
 
@@ -144,6 +143,7 @@ def test_the_log_is_lines_of_json_with_the_request_id(model: Path, tmp_path: Pat
         (["--database", "mysql://user:secret@host/name"], "mysql"),
         (["--keep", "some", "--store", "pictures"], "some"),
         (["--tls-cert", "a.pem"], "belong together"),
+        (["--queue", "3"], "would never be taken"),
         (["--token-file", "missing"], "missing"),
     ],
 )

@@ -138,13 +138,15 @@ def test_limits_of_pictures_and_pixels(model: Path, tmp_path: Path) -> None:
 
 
 def test_a_full_queue_says_when_to_come_again(model: Path, tmp_path: Path) -> None:
-    with running(settings_for(model, tmp_path, queue=2)) as served, served.client() as client:
-        parts = [("pictures", (f"{n}.png", picture(n), "image/png")) for n in range(3)]
-        answer = client.post(PREDICT, files=parts)
+    settings = settings_for(model, tmp_path, queue=2, pictures=2)
+    with running(settings) as served, served.client() as client:
+        parts = [("pictures", (f"{n}.png", picture(n), "image/png")) for n in range(2)]
+        with served.service.models["lamp"].batcher.reserved(1):
+            answer = client.post(PREDICT, files=parts)
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) >= 1
         assert rows(served)[0][0] == 0
-        assert client.post(PREDICT, files=parts[:2]).status_code == 200
+        assert client.post(PREDICT, files=parts).status_code == 200
 
 
 def test_what_cannot_be_stored_is_not_answered_as_a_verdict(
