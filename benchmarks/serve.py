@@ -116,9 +116,6 @@ def _compare(options: argparse.Namespace, bodies: Sequence[bytes]) -> list[str]:
             }.items()
         }
     worker.close()
-    header = ["callers", *(f"{name}, pictures a second" for name in (_BARE, _SERVICE, _BY_HAND))]
-    header += ["of the predictor", f"at least {LEAST_SHARE:g}", "times by hand"]
-    header += [f"at least {LEAST_GAIN:g} with 8 callers"]
     text = (
         f"Under {LOAD:.0%} of the service's throughput with {CALLERS[1]} callers, {rate:.1f} "
         f"pictures a second; the network alone takes {1000 * network:.0f} ms for one picture."
@@ -126,7 +123,14 @@ def _compare(options: argparse.Namespace, bodies: Sequence[bytes]) -> list[str]:
     waiting = [_waited(name, found, network) for name, found in waits.items()]
     columns = ["arrivals", "pictures", "half answered in, ms", "99 % answered in, ms"]
     columns += ["of the network's time", f"at most {MOST_WAIT:g}"]
-    return [markdown_table(header, rows), text, markdown_table(columns, waiting)]
+    return [markdown_table(_header(), rows), text, markdown_table(columns, waiting)]
+
+
+def _header() -> list[str]:
+    found = ["callers", *(f"{name}, pictures a second" for name in (_BARE, _SERVICE, _BY_HAND))]
+    found += ["of the predictor", f"at least {LEAST_SHARE:g}", "times by hand"]
+    found += [f"at least {LEAST_GAIN:g} with 8 callers"]
+    return found
 
 
 def _waited(name: str, waits: Sequence[float], network: float) -> list[str]:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-import json
 from typing import Annotated, Literal
 
 import numpy as np
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from PIL import Image
-from pydantic import BaseModel, Field, StrictBool, ValidationError
+from pydantic import BaseModel, Field, StrictBool
 from starlette.responses import JSONResponse
 
 from ppcls_sspcab.image.drawing import overlay
@@ -25,7 +24,7 @@ from ppcls_sspcab.serving.inspections.record import StorageError
 from ppcls_sspcab.serving.inspector import Inspected, Submitted
 from ppcls_sspcab.serving.models import ServedModel
 from ppcls_sspcab.serving.routes.answers import Responses, problems
-from ppcls_sspcab.serving.routes.requests import caller_of, model_of
+from ppcls_sspcab.serving.routes.requests import caller_of, from_json, model_of
 from ppcls_sspcab.serving.routes.tensors import base64_file
 from ppcls_sspcab.serving.service import Service
 
@@ -151,16 +150,7 @@ async def _infer(
 
 def _read(body: bytes) -> tuple[Asked, bytes]:
     """The request and its picture file. Raises HTTPException: 400."""
-    try:
-        asked = Asked.model_validate(json.loads(body.decode()))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the request"
-        raise HTTPException(400, f"{where}: {first['msg']}") from None
-    except RecursionError:
-        raise HTTPException(400, "the JSON text is nested too deep") from None
-    except ValueError as error:
-        raise HTTPException(400, f"the JSON text cannot be read: {error}") from None
+    asked = from_json(Asked, body)
     if asked.image[:8].lower().startswith(("http://", "https://")):
         raise HTTPException(400, "image: addresses are not fetched: send the file in base64")
     try:

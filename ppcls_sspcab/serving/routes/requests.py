@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
+from typing import TypeVar
 
 from fastapi import HTTPException, Request
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -13,6 +16,8 @@ from ppcls_sspcab.serving.models import ServedModel
 from ppcls_sspcab.serving.service import Service
 
 BODY = "body"
+
+Asked = TypeVar("Asked", bound=BaseModel)
 
 
 class _InMemory(MultiPartParser):
@@ -59,6 +64,28 @@ async def _parts(request: Request, most: int) -> AsyncIterator[Submitted]:
     for _, part in form.multi_items():
         if isinstance(part, UploadFile):
             yield Submitted(await part.read(), part.filename or BODY)
+
+
+def from_json(kind: type[Asked], text: bytes) -> Asked:
+    """What a JSON text asks for.
+
+    Raises:
+        HTTPException: 400 for a text that is no JSON, or not of this kind.
+    """
+    try:
+        return kind.model_validate(json.loads(text.decode(), parse_constant=_refuse_constant))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the request"
+        raise HTTPException(400, f"{where}: {first['msg']}") from None
+    except RecursionError:
+        raise HTTPException(400, "the JSON text is nested too deep") from None
+    except ValueError as error:
+        raise HTTPException(400, f"the JSON text cannot be read: {error}") from None
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is no number of JSON")
 
 
 def caller_of(request: Request, station: str = "", serial: str = "") -> Caller:

@@ -17,9 +17,10 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import HTTPException
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 from ppcls_sspcab.serving.inspector import Inspected, Submitted
+from ppcls_sspcab.serving.routes.requests import from_json
 
 IMAGES, FILES = "images", "files"
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -153,22 +154,7 @@ def read_request(body: bytes, header_length: str | None) -> tuple[InferRequest, 
                 f"which the body has at most {length}",
             )
         length = int(header_length)
-    try:
-        found = json.loads(body[:length].decode(), parse_constant=_refuse_constant)
-        request = InferRequest.model_validate(found)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the request"
-        raise HTTPException(400, f"{where}: {first['msg']}") from None
-    except RecursionError:
-        raise HTTPException(400, "the JSON text is nested too deep") from None
-    except ValueError as error:
-        raise HTTPException(400, f"the JSON text cannot be read: {error}") from None
-    return request, memoryview(body)[length:]
-
-
-def _refuse_constant(text: str) -> None:
-    raise ValueError(f"{text} is no number of JSON")
+    return from_json(InferRequest, body[:length]), memoryview(body)[length:]
 
 
 def pictures_of(
