@@ -33,32 +33,38 @@ class Watch:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        start, status = time.perf_counter(), 0
+        start, status, told = time.perf_counter(), 0, False
+
+        def tell() -> None:
+            nonlocal told
+            if not told:
+                told = True
+                self._tell(scope, status, time.perf_counter() - start)
 
         async def note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+            elif message["type"] == "http.response.body" and not message.get("more_body", False):
+                tell()  # before the caller has its answer: it may ask for the counts next
             await send(message)
 
         try:
             await self._app(scope, receive, note)
         finally:
-            seconds = time.perf_counter() - start
-            route = getattr(scope.get("route"), "path", UNKNOWN)
-            self._metrics.answered(route, status, seconds)
-            _LOGGER.info(
-                "request",
-                extra={
-                    "fields": {
-                        "request_id": scope.get("state", {}).get("request_id", ""),
-                        "method": scope["method"],
-                        "path": scope["path"][:500],
-                        "status": status,
-                        "ms": round(1000 * seconds, 1),
-                    }
-                },
-            )
+            tell()
+
+    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", UNKNOWN)
+        self._metrics.answered(route, status, seconds)
+        fields = {
+            "request_id": scope.get("state", {}).get("request_id", ""),
+            "method": scope["method"],
+            "path": scope["path"][:500],
+            "status": status,
+            "ms": round(1000 * seconds, 1),
+        }
+        _LOGGER.info("request", extra={"fields": fields})
 
 
 class JsonLines(logging.Formatter):
