@@ -16,6 +16,7 @@ from ppcls_sspcab.serving.service import Service
 from ppcls_sspcab.serving.settings import Settings
 from ppcls_sspcab.serving.watch import log_as_json
 from ppcls_sspcab.utils.launcher import launch
+from ppcls_sspcab.utils.logger import get_logger
 
 GRACE_SECONDS = 30  # for what was taken when the service is told to stop
 KEEP_ALIVE_SECONDS = 75
@@ -59,6 +60,10 @@ def serve(settings: Settings) -> int:
         ssl_keyfile=settings.key,
         lifespan="on",
     )
+    scheme = "http" if settings.certificate is None else "https"
+    port = listening.getsockname()[1]
+    names = ", ".join(service.models)
+    get_logger().info(f"{names}: served at {scheme}://{settings.host}:{port}/v1/models")
     server = uvicorn.Server(config)
     with suppress(KeyboardInterrupt):  # uvicorn raises the signal again that it stopped by
         server.run(sockets=[listening])

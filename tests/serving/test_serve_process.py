@@ -126,6 +126,7 @@ def test_the_log_is_lines_of_json_with_the_request_id(model: Path, tmp_path: Pat
         served.process.terminate()
         assert served.process.wait(30) == 0
     lines = [json.loads(line) for line in served.log.read_text(encoding="utf-8").splitlines()]
+    assert lines[0]["message"] == f"lamp: served at {served.url}/v1/models"
     (asked,) = [line for line in lines if line.get("request_id") == "line-7.42"]
     assert (asked["method"], asked["path"], asked["status"]) == ("POST", PREDICT, 200)
     assert asked["ms"] > 0
