@@ -74,7 +74,7 @@ class Batcher(Generic[T]):
         self._reserved = 0
         self._coming = 0
         self._closed = False
-        self._failed_runs = 0
+        self._failed = False
         self._thread = threading.Thread(target=self._work, name="network", daemon=True)
         self._thread.start()
 
@@ -86,7 +86,7 @@ class Batcher(Generic[T]):
     @property
     def healthy(self) -> bool:
         """Whether the thread lives and its last run did not fail."""
-        return self._thread.is_alive() and self._failed_runs == 0
+        return self._thread.is_alive() and not self._failed
 
     @contextmanager
     def reserved(self, count: int) -> Iterator[Places[T]]:
@@ -138,9 +138,9 @@ class Batcher(Generic[T]):
                 run_ms = 1000 * (time.perf_counter() - start)
                 for one, value in zip(batch, values, strict=True):
                     _resolve(one.future, Ran(value, 1000 * (start - one.since), run_ms))
-                self._failed_runs = 0
+                self._failed = False
             except Exception as error:  # the runtimes raise nearly every built-in type
-                self._failed_runs += 1
+                self._failed = True
                 failed = RunFailed(f"the network failed: {' '.join(str(error).split())}")
                 failed.__cause__ = error
                 for one in batch:

@@ -1,4 +1,4 @@
-"""The way of every picture, whichever face it came by: decoded, judged, stored, answered."""
+"""The way of every picture, whichever route it came by: decoded, judged, stored, answered."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from functools import partial
 
 import numpy as np
 
+from ppcls_sspcab.image.batches import Record
 from ppcls_sspcab.image.decode import ImageError
 from ppcls_sspcab.result import Failure
 from ppcls_sspcab.serving.batcher import Places, Ran, RunFailed
@@ -22,7 +23,8 @@ from ppcls_sspcab.serving.inspections.log import InspectionLog
 from ppcls_sspcab.serving.inspections.pictures import PictureStore
 from ppcls_sspcab.serving.inspections.record import Inspection
 from ppcls_sspcab.serving.metrics import Metrics
-from ppcls_sspcab.serving.models import Record, ServedModel
+from ppcls_sspcab.serving.models import ServedModel
+from ppcls_sspcab.utils.machine import cpu_threads
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,6 @@ class Inspector:
         log: has every inspection before it is answered.
         store: keeps pictures; None keeps none.
         metrics: counts.
-        decoders: pictures decoded at once.
         most_pixels: of a picture; larger ones cannot be judged.
     """
 
@@ -71,11 +72,10 @@ class Inspector:
         log: InspectionLog,
         store: PictureStore | None,
         metrics: Metrics,
-        decoders: int,
         most_pixels: int,
     ) -> None:
         self._log, self._store, self._metrics = log, store, metrics
-        self._decoders = ThreadPoolExecutor(decoders, thread_name_prefix="decode")
+        self._decoders = ThreadPoolExecutor(cpu_threads(), thread_name_prefix="decode")
         self._writers = ThreadPoolExecutor(4, thread_name_prefix="store")
         self._most_pixels = most_pixels
         self._ordinals: dict[str, itertools.count[int]] = {}

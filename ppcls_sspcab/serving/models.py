@@ -8,12 +8,10 @@ from functools import partial
 
 import numpy as np
 
-from ppcls_sspcab.result import Failure, Result
+from ppcls_sspcab.image.batches import Record
 from ppcls_sspcab.runtime.predictor import Predictor
 from ppcls_sspcab.serving.batcher import Batcher
 from ppcls_sspcab.serving.settings import Settings
-
-Record = Result | Failure
 
 
 @dataclass(frozen=True)

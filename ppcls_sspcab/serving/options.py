@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _add(parser, "wait_ms", "--wait-ms", type=_positive, help="a picture waits for others so long")
     _add(parser, "queue", "--queue", type=_whole, help="most pictures of a model taken at once")
     _add(parser, "host", "--host", help="other than loopback needs --token-file")
-    _add(parser, "port", "--port", type=int)
+    _add(parser, "port", "--port", type=_port)
     _add(parser, "database", "--database", metavar="URL", help="sqlite:///FILE or postgresql://...")
     _add(parser, "store", "--store", type=Path, metavar="DIR", help="folder for kept pictures")
     _add(parser, "keep", "--keep", metavar="RULE", help="all, anomalies, every:N or none")
@@ -42,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _add(parser, "body_mib", "--body-mib", type=_positive, help="of one request")
     _add(parser, "megapixels", "--megapixels", type=_positive, help="of one picture")
     _add(parser, "pictures", "--pictures", type=_whole, help="of one request")
-    _add(parser, "rate", "--rate", type=float, help="requests a second of one address; 0: any")
+    _add(parser, "rate", "--rate", type=_rate, help="requests a second of one address; 0: any")
     _add(parser, "seconds", "--seconds", type=_positive, help="in which a request is answered")
 
 
@@ -69,6 +69,17 @@ def _whole(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more, not {text}")
     return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"must be 0 to 65535, not {text}")
+    return value
+
+
+def _rate(text: str) -> float:
+    return 0.0 if float(text) == 0 else _positive(text)
 
 
 def _positive(text: str) -> float:

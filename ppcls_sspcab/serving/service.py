@@ -17,7 +17,7 @@ GIB = 1 << 30
 
 @dataclass
 class Service:
-    """What every face of the service works with.
+    """What every route of the service works with.
 
     Attributes:
         settings: what was asked for.
@@ -51,7 +51,7 @@ class Service:
         models = open_models(settings)
         log = InspectionLog(settings.database)
         metrics = Metrics(models)
-        inspector = Inspector(log, store, metrics, settings.decoders, settings.most_pixels)
+        inspector = Inspector(log, store, metrics, settings.most_pixels)
         return cls(settings, models, log, store, metrics, inspector)
 
     def troubles(self) -> list[str]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ppcls_sspcab.errors import UserError
-from ppcls_sspcab.utils.machine import cpu_threads
 
 MIB = 1 << 20
 
@@ -60,14 +59,12 @@ class Settings:
     pictures: int = 64
     rate: float = 0.0
     seconds: float = 30.0
-    decoders: int = field(default_factory=cpu_threads)
 
     def __post_init__(self) -> None:
         if not self.models:
             raise UserError("--model NAME=DIR: at least one model is needed")
         if (self.certificate is None) != (self.key is None):
             raise UserError("--tls-cert and --tls-key belong together: give both")
-
         if self.queue < self.pictures:
             raise UserError(
                 f"--queue {self.queue}: a request of --pictures {self.pictures} would never be "

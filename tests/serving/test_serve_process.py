@@ -20,6 +20,7 @@ import httpx
 import pytest
 from served import Process, picture, wait_for
 
+from ppcls_sspcab.cli import main as cli
 from ppcls_sspcab.runtime.predictor import Predictor
 
 PREDICT = "/v1/models/lamp/predict"
@@ -157,6 +158,16 @@ def test_a_mistake_is_one_line(model: Path, tmp_path: Path, more: list[str], sai
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert "secret" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["--port", "99999"], ["--port", "-5"], ["--rate", "-1"], ["--rate", "nan"]]
+)
+def test_a_value_out_of_range_is_a_mistake(words: list[str], capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["serve", "--model", "lamp=nowhere", *words])
+    assert ended.value.code == 2
+    assert words[0] in capsys.readouterr().err
 
 
 def test_a_taken_port_is_said(model: Path, tmp_path: Path) -> None:
